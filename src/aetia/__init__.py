@@ -1,0 +1,25 @@
+"""Aetia says why a system broke, proves it, and makes it well again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aetia import bench
+    from aetia.api import diagnose
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "bench", "diagnose"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the public API on first use: `import aetia` alone stays below 10 ms."""
+    if name == "diagnose":
+        from aetia.api import diagnose
+
+        return diagnose
+    if name == "bench":
+        import importlib
+
+        return importlib.import_module("aetia.bench")
+    raise AttributeError(f"module 'aetia' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""SLI breaches become incidents; one detector per file."""

@@ -1,0 +1,1 @@
+"""Readers of public datasets' own layouts, one file each."""

@@ -1,0 +1,1 @@
+"""Ranked hypotheses; one method per file."""

@@ -1,0 +1,1 @@
+"""The vocabulary of Aetia: pure types, no I/O."""

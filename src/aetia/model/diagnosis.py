@@ -1,0 +1,177 @@
+"""The answer and its proof: evidence, hypotheses, incident, diagnosis. All of it is JSON by msgspec."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any, Literal
+
+import msgspec
+
+from aetia.model.entity import Entity
+from aetia.model.faults import FaultClass
+from aetia.model.window import Window
+
+Direction = Literal["up", "down", "new", "gone", "changed"]
+Verdict = Literal["open", "supported", "refuted", "verified"]
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """What to run again to see the evidence: a channel's name and the arguments of its `measure`."""
+
+    channel: str
+    args: dict[str, Any]
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """What the evidence says: `what` moved in `direction` by `magnitude` (a ratio, a share or a difference,
+    as `unit` says), first seen at `onset_ns`."""
+
+    what: str
+    direction: Direction
+    magnitude: float
+    unit: str
+    onset_ns: int | None = None
+    text: str = ""
+    """One sentence for a person."""
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """One fact that anyone can re-run. `id` is a content hash; `digest` is that of the query's result."""
+
+    id: str
+    about: Entity
+    claim: Claim
+    polarity: Literal["for", "against"]
+    strength: float
+    query: Query
+    result: dict[str, Any]
+    digest: str
+
+
+class Hypothesis(msgspec.Struct, frozen=True, kw_only=True):
+    """One candidate root cause. `score` orders hypotheses (higher = more suspicious)."""
+
+    entity: Entity
+    score: float
+    probability: float | None = None
+    fault_class: FaultClass | None = None
+    fault: str | None = None
+    onset_ns: int | None = None
+    evidence: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
+    verdict: Verdict = "open"
+    reason: str = ""
+
+
+class SliBreach(msgspec.Struct, frozen=True, kw_only=True):
+    """One broken SLI of one entry point; rates are per second, latencies in ms, shares in 0..1."""
+
+    entry: Entity
+    sli: Literal["latency", "success", "throughput"]
+    statistic: str
+    baseline: float
+    incident: float
+    onset_ns: int
+    p_value: float
+    requests: int
+    affected: int
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """Users are hurt in `window`; `baseline` is what it is compared with. `given`: windows came from the caller."""
+
+    baseline: Window
+    window: Window
+    onset_ns: int
+    breaches: tuple[SliBreach, ...] = ()
+    given: bool = False
+
+
+class Hop(msgspec.Struct, frozen=True, kw_only=True):
+    """One edge of the propagation, in the direction in which the fault travelled (root first)."""
+
+    source: str
+    target: str
+    relation: str
+    onset_ns: int | None = None
+    evidence: str | None = None
+
+
+class Impact(msgspec.Struct, frozen=True, kw_only=True):
+    """Who was hurt: entry points, requests seen in the window and how many of them failed or were slow."""
+
+    entries: tuple[str, ...] = ()
+    requests: int = 0
+    affected: int = 0
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What the answer took."""
+
+    seconds: float = 0.0
+    rows: dict[str, int] = {}
+    tokens: int = 0
+
+
+class DroppedRows(msgspec.Struct, frozen=True, kw_only=True):
+    table: str
+    rows: int
+    reason: str
+    source: str = ""
+
+
+class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole answer. Either `hypotheses` are ranked and the first is the root cause, or `abstained` says
+    why there is no answer and `missing` what would be needed. `roots` is the joint answer (1 to 3 entities)."""
+
+    schema: str = "aetia.diagnosis/1"
+    case: str | None = None
+    source: tuple[str, ...] = ()
+    localizer: str
+    incident: Incident | None
+    hypotheses: tuple[Hypothesis, ...] = ()
+    roots: tuple[int, ...] = ()
+    """Indices into `hypotheses` that together explain the incident."""
+    evidence: tuple[Evidence, ...] = ()
+    propagation: tuple[Hop, ...] = ()
+    impact: Impact = Impact()
+    rejected: tuple[Hypothesis, ...] = ()
+    abstained: str | None = None
+    missing: tuple[str, ...] = ()
+    silent: dict[str, str] = {}
+    """Channels that had nothing to say, and why."""
+    dropped: tuple[DroppedRows, ...] = ()
+    cost: Cost = Cost()
+
+
+def canonical(value: Any) -> Any:
+    """JSON-able form with floats rounded to 6 significant digits, so that digests survive summation order."""
+    if isinstance(value, dict):
+        return {str(key): canonical(item) for key, item in sorted(value.items())}
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    if isinstance(value, bool) or value is None or isinstance(value, str | int):
+        return value
+    number = float(value)
+    if not math.isfinite(number):
+        return None
+    return float(f"{number:.6g}")
+
+
+def digest(value: Any) -> str:
+    """16 hex digits of the SHA-256 of the canonical JSON of a value."""
+    return hashlib.sha256(msgspec.json.encode(canonical(value))).hexdigest()[:16]
+
+
+def make_evidence(
+    *, about: Entity, claim: Claim, polarity: Literal["for", "against"], strength: float, query: Query, result: dict[str, Any]
+) -> Evidence:
+    """Evidence with its content hash and result digest filled in."""
+    clean: dict[str, Any] = canonical(result)
+    result_digest = digest(clean)
+    identity = digest([msgspec.to_builtins(about), msgspec.to_builtins(query), result_digest, polarity])
+    return Evidence(
+        id=f"E{identity}", about=about, claim=claim, polarity=polarity, strength=round(float(strength), 4),
+        query=query, result=clean, digest=result_digest,
+    )  # fmt: skip

@@ -1,0 +1,67 @@
+"""Every error that Aetia raises on purpose, and the policy behind them.
+
+* AetiaError
+  + UsageError            the caller asked for something that cannot be (exit 2)
+    - UnknownPlugin       no algorithm of that name
+    - PluginUnavailable   it exists, but cannot be loaded here; says how to mend it
+  + IngestError           a source could not be read (exit 2)
+    - UnrecognisedSource  nothing in the folder looks like a layout that we read
+    - AmbiguousSource     more than one layout fits
+    - CorruptSource       truncated, wrong types, not what its name says
+  + SignalError           telemetry was read, but a signal cannot be computed from it (exit 2)
+  + ReportError           a diagnosis could not be written or read back (exit 2)
+  + BenchError            a suite or a run record cannot be used (exit 2)
+
+Policy. An error names the border it crossed, the place (file, table, row) and the mend, in one
+sentence. Whatever can still be used is used: what was dropped is a `Dropped` record in the telemetry,
+never an exception. An algorithm that raises is recorded by the bench as a failed case, which counts as
+a miss; nothing replaces its answer.
+"""
+
+from __future__ import annotations
+
+
+class AetiaError(Exception):
+    """Base of all deliberate errors; `exit_code` is what the CLI ends with."""
+
+    exit_code = 2
+
+
+class UsageError(AetiaError):
+    """The request itself is wrong."""
+
+
+class UnknownPlugin(UsageError):
+    """No algorithm of that kind and name is registered."""
+
+
+class PluginUnavailable(UsageError):
+    """The algorithm is registered but cannot be loaded in this installation."""
+
+
+class IngestError(AetiaError):
+    """A source of telemetry could not be read."""
+
+
+class UnrecognisedSource(IngestError):
+    """Nothing in the source looks like a layout that a reader knows."""
+
+
+class AmbiguousSource(IngestError):
+    """Several readers recognise the source equally well."""
+
+
+class CorruptSource(IngestError):
+    """The source is of a known layout, but its content cannot be decoded."""
+
+
+class SignalError(AetiaError):
+    """A signal cannot be computed from the telemetry that was read."""
+
+
+class ReportError(AetiaError):
+    """A diagnosis could not be written, or a written one could not be read back."""
+
+
+class BenchError(AetiaError):
+    """A suite, a perturbation or a run record cannot be used."""

@@ -1,0 +1,105 @@
+"""Facts of some telemetry, and the view of one incident on them: what channels and localizers read.
+
+`Facts` holds the frames and is built once. A `View` adds the windows (baseline and incident) as masks and is
+cheap, so detectors, placebo windows and perturbations share the same facts.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+
+from aetia.model.tables import Telemetry
+from aetia.model.window import Window, union_mask
+from aetia.signals.frames import Bool, LogFrame, MetricFrame, Names, SpanFrame, Topology
+
+BASELINE, INCIDENT = 0, 1
+
+
+class Facts:
+    """The frames of some telemetry, each built on first use.
+
+    Attributes are lazy: `names`, `spans`, `logs`, `metrics`, `topology`; `counts` reports orphans, duplicates,
+    cut cycles, negative durations and clipped children as {what: rows}.
+    """
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self.telemetry = telemetry
+        self.counts: dict[str, int] = {}
+
+    @functools.cached_property
+    def names(self) -> Names: ...
+
+    @functools.cached_property
+    def spans(self) -> SpanFrame: ...
+
+    @functools.cached_property
+    def logs(self) -> LogFrame: ...
+
+    @functools.cached_property
+    def metrics(self) -> MetricFrame: ...
+
+    @functools.cached_property
+    def topology(self) -> Topology: ...
+
+
+class View:
+    """One incident on some facts: per-table baseline windows and one incident window.
+
+    Spans belong to a window by the start of their *trace*; logs and metric bins by their own time.
+    """
+
+    def __init__(
+        self, facts: Facts, baseline: tuple[Window, ...], incident: Window, baselines: Mapping[str, tuple[Window, ...]] | None = None
+    ) -> None:
+        self.facts = facts
+        self.incident = incident
+        self.baseline = baseline
+        self._baselines = dict(baselines or {})
+
+    def baseline_of(self, table: str) -> tuple[Window, ...]:
+        return self._baselines.get(table, self.baseline)
+
+    # names, spans, logs, metrics, topology are those of the facts
+    @property
+    def names(self) -> Names:
+        return self.facts.names
+
+    @property
+    def spans(self) -> SpanFrame:
+        return self.facts.spans
+
+    @property
+    def logs(self) -> LogFrame:
+        return self.facts.logs
+
+    @property
+    def metrics(self) -> MetricFrame:
+        return self.facts.metrics
+
+    @property
+    def topology(self) -> Topology:
+        return self.facts.topology
+
+    @functools.cached_property
+    def span_masks(self) -> tuple[Bool, Bool]:
+        """(baseline, incident) masks over spans, by the start of each span's trace."""
+        spans = self.spans
+        start = spans.start_ns[spans.root] if len(spans) else spans.start_ns
+        return union_mask(self.baseline_of("spans"), start), self.incident.mask(start)
+
+    @functools.cached_property
+    def log_masks(self) -> tuple[Bool, Bool]:
+        """(baseline, incident) masks over log lines."""
+        time = self.logs.time_ns
+        return union_mask(self.baseline_of("logs"), time), self.incident.mask(time)
+
+    @functools.cached_property
+    def bin_masks(self) -> tuple[Bool, Bool]:
+        """(baseline, incident) masks over metric bins; a bin belongs where its *start* lies."""
+        start = self.metrics.bin_start_ns
+        if len(start) == 0:
+            return np.zeros(0, np.bool_), np.zeros(0, np.bool_)
+        return union_mask(self.baseline_of("metrics"), start), self.incident.mask(start)
