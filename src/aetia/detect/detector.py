@@ -13,7 +13,12 @@ class Detector(Protocol):
     """Finds windows in which users are hurt. Same facts in, same incidents out; facts are never changed."""
 
     def detect(
-        self, facts: Facts, *, baseline: Window | None = None, incident: Window | None = None, sli: dict[str, object] | None = None
+        self,
+        facts: Facts,
+        *,
+        baseline: Window | None = None,
+        incident: Window | None = None,
+        sli: dict[str, object] | None = None,
     ) -> list[Incident]:
         """Incidents in order of onset; empty when no entry point is hurt.
 

@@ -22,6 +22,7 @@ CLASS_TITLES: dict[FaultClass, str] = {
 
 FAULT_TO_CLASS: dict[str, FaultClass] = {
     "crash": "A", "restart_loop": "A", "pod_failure": "A", "pod_kill": "A", "container_kill": "A", "oom_kill": "A",
+    "dependency_down": "A",
     "cpu": "B", "memory": "B", "memory_leak": "B", "disk": "B", "pool_exhaustion": "B", "socket": "B", "node_pressure": "B",
     "exception": "C", "wrong_code": "C", "wrong_value": "C", "early_return": "C", "bad_release": "C", "bad_config": "C",
     "code_defect": "C", "request_abort": "C",

@@ -1,26 +1,345 @@
-"""Log templates: groups log bodies by their constant text, on distinct shapes only."""
+"""Log templates: groups log bodies by their constant text, after Drain (He et al., ICWS 2017), over Arrow.
+
+Bodies are first reduced to shapes (`log_shapes`); what follows here runs on the distinct shapes only: values are
+masked as `<*>`, and shapes of equal length are grouped when enough of their tokens agree. Unlike Drain the input is
+taken as a whole, most frequent first, so the order of rows does not matter. A printed call site, an exception
+type, a bracketed tag and a call such as `name()` belong to a template's identity and are never merged away.
+"""
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from aetia.signals.frames import I8, I32, Template
+from aetia.signals.log_shapes import MAX_KEY_BYTES, SITE_DIGIT, shapes
+
+WILDCARD = "<*>"
+_MAX_TOKENS = 96
+_SIMILARITY = 0.4
+_SITE_SIMILARITY = 0.5
+
+_SITE = re.compile(rf"[\w.$/\\-]*?([\w$-]+(?:\.[a-z]+)?[#:][{chr(SITE_DIGIT)}-{chr(SITE_DIGIT + 9)}]+)")
+_SITE_DIGITS = {SITE_DIGIT + d: str(d) for d in range(10)}
+_SITE_TO_ZERO = {SITE_DIGIT + d: "0" for d in range(10)}
+_EXCEPTION = re.compile(
+    r"(?<![\w.])(?:[a-z_][\w$]*\.)*[A-Z][\w$]*(?:Exception|Error|Throwable|Interrupt|Fault|Exit)\b(?=:|\s|$|[,;)\]\"'])"
+)
+_PLAIN_ERROR = re.compile(r"(?:[A-Z]\w*\.)*(?:Error|Exception|Fault|Exit|Throwable)")
+_JSON_MESSAGE = re.compile(
+    r'"(?:msg|message|log|event|body|text|short_message|error|err|exception)"\s*:\s*"((?:[^"\\]|\\.)*)"?'
+)
+_JSON_VALUE = re.compile(r'("(?:[^"\\]|\\.)*"\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s,{}\[\]"]+)')
 
 
-def mine(bodies: pa.ChunkedArray | pa.Array, severity: I8 | None = None) -> tuple[I32, tuple[Template, ...]]:
-    """Template code per body, shape (n,), and the templates, sorted by text."""
-    shaped = pc.replace_substring_regex(pc.fill_null(pc.cast(bodies, pa.string()), ""), r"\d+", "<*>")
-    if isinstance(shaped, pa.ChunkedArray):
-        shaped = shaped.combine_chunks()
-    encoded = pc.dictionary_encode(shaped)
-    texts: list[str] = encoded.dictionary.to_pylist()
-    order = sorted(range(len(texts)), key=texts.__getitem__)
-    rank = np.empty(len(texts), np.int32)
-    rank[order] = np.arange(len(texts), dtype=np.int32)
-    codes = rank[encoded.indices.to_numpy(zero_copy_only=False)] if len(encoded) else np.zeros(0, np.int32)
-    worst = np.zeros(len(texts), np.int64)
+class _Rule(NamedTuple):
+    pattern: re.Pattern[str]
+    replacement: str
+
+
+_HOST = r"(?:[A-Za-z0][\w-]*\.){2,}[A-Za-z][\w-]*"
+_PATH = r"[\w.@%~+*$-]"
+_RULES = tuple(
+    _Rule(re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"[a-z][a-z0+.-]*://[^\s\"'<>,;)\]}]+", WILDCARD),
+        (r"\b[A-Za-z]:\\[^\s\"',;]+", WILDCARD),
+        (rf"(?<![\w.>)\]])/?(?:{_PATH}+/){{2,}}{_PATH}*=?|(?<![\w.<>)\]/])/{_PATH}+(?:/{_PATH}*=?)*", WILDCARD),
+        (r"\b[\w.+-]+@[\w-]+\.[\w.-]+\b", WILDCARD),
+        (rf"\b{_HOST}:0+\b", WILDCARD),
+        (r"(?<=[\w\])])=(\"[^\"]*\"|'[^']*'|(?![A-Za-z]+[\s,;)\]}]|[A-Za-z]+$)[^\s,;&\"'(){}\[\]<>|]+)", "=" + WILDCARD),
+        (r"\b0[xX][0a-fA-F]+\b", WILDCARD),
+        (r"(?<![\w<])[0a-fA-F]*0[0a-fA-F]*(?:[:.-][0a-fA-F]*0[0a-fA-F]*)+(?!\w)", WILDCARD),
+        (r"(?<![A-Za-z])(?=[a-fA-F]*0)[0a-fA-F]{6,}(?![A-Za-z])", WILDCARD),
+        (r"(?<![\w<>])[-+]0", "0"),
+        (r"0+(?:[.,:/_-]0+)*", WILDCARD),
+        (r"<\*>(?:[.:,/_-]?<\*>)+", WILDCARD),
+        # "1292 bytes (1.26 KB)" says one thing twice; "<1 sec" is an amount like "00:19".
+        (r" \(<\*> ?[KMGT]?i?[Bb](?:ytes)?\)", ""),
+        (r"<<\*> ?(?:sec|s|ms|min)\b", WILDCARD),
+    )
+)  # fmt: skip
+_TOKEN = re.compile(r"\[[A-Za-z][\w .!-]*\]|\[|\]|[^\s\[\]]+")
+_WORD = re.compile(r"[\[({\"'<]*(?:[\w.-]+[=:])?[A-Za-z][A-Za-z_'-]*(?:<\*>)?[\])}>\"'.,:;!?*]*")
+_FEW_WORDS = 3
+_TAG = re.compile(r"\[[A-Za-z][\w .!-]*\]|[A-Za-z_][\w.$]*\(\)[,:;.]?")
+
+
+class _Line(NamedTuple):
+    """One masked shape: its tokens and what must agree for two lines to share a template."""
+
+    tokens: tuple[str, ...]
+    exception: str | None
+    call_site: str | None
+
+
+@dataclass(slots=True)
+class _Group:
+    tokens: list[str]
+    exception: str | None
+    call_site: str | None
+    lines: list[tuple[str, ...]] = field(default_factory=list)
+    rows: list[list[int]] = field(default_factory=list)
+
+
+def mine(
+    bodies: pa.ChunkedArray[Any] | pa.Array[Any], severity: I8 | None = None
+) -> tuple[I32, tuple[Template, ...]]:
+    """Template code per body, shape (n,), and the templates, sorted.
+
+    `severity` (n,) are the severity codes of the lines; a template carries the worst of its lines. Null bodies
+    have the empty template. Bodies beyond 512 bytes are told apart by their first 512 bytes only.
+    """
+    codes, texts = shapes(bodies)
+    if len(codes) == 0:
+        return codes, ()
+    count = np.bincount(codes, minlength=len(texts))
+    group_of, groups = _cluster([_mask(text) for text in texts], count)
+    ranked, templates = _sorted_templates(groups)
+    final = ranked[group_of][codes]
     if severity is not None:
-        np.maximum.at(worst, codes, severity)
-    return codes, tuple(Template(texts[i], int(worst[k]), None, None) for k, i in enumerate(order))
+        worst = np.zeros(len(templates), np.int64)
+        for level in range(int(severity.max()) + 1):
+            present = np.bincount(final[severity == level], minlength=len(templates)) > 0
+            worst[present] = level
+        templates = [item._replace(severity=int(level)) for item, level in zip(templates, worst, strict=True)]
+    used = np.bincount(final, minlength=len(templates)) > 0
+    compact = np.cumsum(used, dtype=np.int32) - np.int32(1)
+    return compact[final], tuple(item for item, keep in zip(templates, used, strict=True) if keep)
+
+
+def describe(text: str, severity: int = 0) -> Template:
+    """A ready-made template as a Template: its exception type and call site are read from the text."""
+    sites = re.sub(
+        r"(?<=[A-Za-z_]#)\d{1,6}\b|(?<=\.py:)\d{1,6}\b|(?<=\.go:)\d{1,6}\b|(?<=\.js:)\d{1,6}\b|(?<=\.java:)\d{1,6}\b",
+        lambda found: "".join(chr(SITE_DIGIT + int(d)) for d in found.group()), text[:MAX_KEY_BYTES],
+    )  # fmt: skip
+    line = _mask(sites)
+    return Template(text, severity, line.exception, line.call_site)
+
+
+def _mask(shape: str) -> _Line:
+    """A shape with its values masked, as tokens."""
+    site, text = _call_site(shape)
+    if text.lstrip()[:1] == "{":
+        text = _json_text(text)
+    exception = _exception(text)
+    for rule in _RULES:
+        text = rule.pattern.sub(rule.replacement, text)
+    tokens = tuple(_TOKEN.findall(text))
+    if len(tokens) > _MAX_TOKENS:
+        tokens = (*tokens[:_MAX_TOKENS], WILDCARD)
+    if site is not None:
+        tokens = tuple(token.replace("\x00", site) for token in tokens)
+    return _Line(tokens, exception, site)
+
+
+def _call_site(shape: str) -> tuple[str | None, str]:
+    """The first call site of a shape, and the text with NUL in its place (other line numbers become 0)."""
+    for found in _SITE.finditer(shape):
+        name = found.group(1)
+        if ":" in name or any(c.isupper() for c in name):
+            site = name.translate(_SITE_DIGITS)
+            text = shape[: found.start(1)] + "\x00" + shape[found.end(1) :]
+            return site, text.translate(_SITE_TO_ZERO)
+    return None, shape.translate(_SITE_TO_ZERO)
+
+
+def _exception(text: str) -> str | None:
+    for found in _EXCEPTION.finditer(text):
+        if not _PLAIN_ERROR.fullmatch(found.group()):
+            return found.group().replace("0", "")
+    return None
+
+
+def _json_text(text: str) -> str:
+    """The message of a JSON body; a body without one keeps its keys."""
+    message = _JSON_MESSAGE.search(text)
+    if message is not None and message.group(1).strip():
+        return message.group(1).replace('\\"', '"').replace("\\n", " ")
+    return _JSON_VALUE.sub(rf"\1{WILDCARD}", text)
+
+
+def _cluster(lines: list[_Line], count: NDArray[np.int64]) -> tuple[I32, list[_Group]]:
+    """Group index per line, and the groups."""
+    member: dict[_Line, list[int]] = defaultdict(list)
+    for index, line in enumerate(lines):
+        member[line].append(index)
+    weight = {line: int(count[rows].sum()) for line, rows in member.items()}
+    ranked = sorted(
+        member, key=lambda line: (-weight[line], line.tokens, line.exception or "", line.call_site or "")
+    )
+    leaves: dict[tuple[object, ...], _Leaf] = {}
+    for line in ranked:
+        key = _leaf_key(line)
+        if key not in leaves:
+            leaves[key] = _Leaf(len(line.tokens))
+        leaves[key].add(line, member[line])
+    groups = [part for leaf in leaves.values() for group in leaf.groups for part in _refine(group)]
+    groups = _join_sites(groups)
+    group_of = np.zeros(len(lines), np.int32)
+    for index, group in enumerate(groups):
+        for rows in group.rows:
+            group_of[rows] = index
+    return group_of, groups
+
+
+def _leaf_key(line: _Line) -> tuple[object, ...]:
+    """What two lines must share before their tokens are compared."""
+    tags = tuple(token for token in line.tokens if _TAG.fullmatch(token))
+    head = () if line.call_site else tuple("" if WILDCARD in token else token for token in line.tokens[:1])
+    return (len(line.tokens), line.call_site, line.exception, tags, head)
+
+
+class _Leaf:
+    """Groups of lines of one length; tokens are compared as numbers, all groups of the leaf at once."""
+
+    def __init__(self, length: int) -> None:
+        self.groups: list[_Group] = []
+        self._code_of: dict[str, int] = {WILDCARD: 0}
+        self._says: list[bool] = [False]
+        self._tokens = np.zeros((8, length), np.int32)
+
+    def add(self, line: _Line, rows: list[int]) -> None:
+        codes = np.array([self._code(token) for token in line.tokens], np.int32)
+        best = self._closest(codes)
+        if best < 0:
+            best = len(self.groups)
+            if best == len(self._tokens):
+                self._tokens = np.concatenate([self._tokens, np.zeros_like(self._tokens)])
+            self._tokens[best] = codes
+            self.groups.append(_Group(list(line.tokens), line.exception, line.call_site))
+        else:
+            self._tokens[best, self._tokens[best] != codes] = 0
+        self.groups[best].lines.append(line.tokens)
+        self.groups[best].rows.append(rows)
+
+    def _code(self, token: str) -> int:
+        code = self._code_of.setdefault(token, len(self._code_of))
+        if code == len(self._says):
+            self._says.append(any(sign.isalpha() for sign in token))
+        return code
+
+    def _closest(self, codes: NDArray[np.int32]) -> int:
+        """The most similar group, -1 when none is similar enough; only tokens with letters count."""
+        if not self.groups:
+            return -1
+        known = self._tokens[: len(self.groups)]
+        says = np.array(self._says)
+        counted = says[known] | says[codes]
+        same = ((known == codes) & counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
+        same[~counted.any(axis=1)] = 1.0
+        best = int(same.argmax())
+        return best if same[best] >= _SIMILARITY else -1
+
+
+def _refine(group: _Group) -> list[_Group]:
+    """Splits a group where a place holds only a few different plain words: those are constants (`begin` and
+    `end`, `GET` and `POST`), not values. The narrowest place first, until none is left."""
+    todo, done = [group], []
+    while todo:
+        part = todo.pop()
+        place = _narrowest(part.lines)
+        if place < 0:
+            part.tokens = [_common_token([line[k] for line in part.lines]) for k in range(len(part.tokens))]
+            done.append(part)
+            continue
+        pieces: dict[str, _Group] = {}
+        for line, rows in zip(part.lines, part.rows, strict=True):
+            piece = pieces.setdefault(line[place], _Group(list(line), part.exception, part.call_site))
+            piece.lines.append(line)
+            piece.rows.append(rows)
+        todo.extend(pieces.values())
+    return done
+
+
+def _narrowest(lines: list[tuple[str, ...]]) -> int:
+    """The place with the fewest, but several, plain words; -1 when there is none with at most _FEW_WORDS."""
+    best, fewest = -1, _FEW_WORDS + 1
+    if len(lines) < 2:
+        return -1
+    for place, column in enumerate(zip(*lines, strict=True)):
+        words = set(column)
+        if 1 < len(words) < fewest and all(_WORD.fullmatch(word) for word in words):
+            best, fewest = place, len(words)
+    return best
+
+
+def _common_token(tokens: list[str]) -> str:
+    """One token for several: itself, `key=<*>` where the keys agree, else the wildcard."""
+    first = tokens[0]
+    if all(token == first for token in tokens):
+        return first
+    for sign in "=:":
+        key = first.partition(sign)[0] + sign
+        if sign in first and all(token.startswith(key) for token in tokens):
+            return key + WILDCARD
+    return WILDCARD
+
+
+def _join_sites(groups: list[_Group]) -> list[_Group]:
+    """Joins groups of one call site whose constant texts agree though their lengths differ (printed lists)."""
+    out: list[_Group] = []
+    by_site: dict[tuple[str, str | None], list[_Group]] = defaultdict(list)
+    for group in groups:
+        if group.call_site is None:
+            out.append(group)
+            continue
+        mates = by_site[group.call_site, group.exception]
+        for mate in mates:
+            common = _common(mate.tokens, group.tokens)
+            constant = [token for token in common if token != WILDCARD]
+            shorter = min(len([t for t in side if t != WILDCARD]) for side in (mate.tokens, group.tokens))
+            if len(constant) >= max(1, _SITE_SIMILARITY * shorter):
+                mate.tokens = common
+                mate.rows.extend(group.rows)
+                break
+        else:
+            mates.append(group)
+            out.append(group)
+    return out
+
+
+def _common(left: list[str], right: list[str]) -> list[str]:
+    """Longest common subsequence of two token lists, with one wildcard in each gap."""
+    if left == right:
+        return left
+    table = [[0] * (len(right) + 1) for _ in range(len(left) + 1)]
+    for i in range(len(left) - 1, -1, -1):
+        for j in range(len(right) - 1, -1, -1):
+            table[i][j] = (
+                table[i + 1][j + 1] + 1 if left[i] == right[j] else max(table[i + 1][j], table[i][j + 1])
+            )
+    out: list[str] = []
+    i = j = 0
+    while i < len(left) and j < len(right):
+        if left[i] == right[j]:
+            out.append(left[i])
+            i, j = i + 1, j + 1
+            continue
+        if not out or out[-1] != WILDCARD:
+            out.append(WILDCARD)
+        if table[i + 1][j] >= table[i][j + 1]:
+            i += 1
+        else:
+            j += 1
+    if (i < len(left) or j < len(right)) and (not out or out[-1] != WILDCARD):
+        out.append(WILDCARD)
+    return out
+
+
+def _sorted_templates(groups: list[_Group]) -> tuple[I32, list[Template]]:
+    """Place of each group among the sorted distinct templates, and those."""
+    made = [Template(" ".join(group.tokens), 0, group.exception, group.call_site) for group in groups]
+    keys = sorted({(item.text, item.exception or "", item.call_site or "") for item in made})
+    place = {key: index for index, key in enumerate(keys)}
+    ranked = np.array(
+        [place[item.text, item.exception or "", item.call_site or ""] for item in made], np.int32
+    )
+    return ranked, [Template(text, 0, exception or None, site or None) for text, exception, site in keys]

@@ -21,8 +21,8 @@ BASELINE, INCIDENT = 0, 1
 class Facts:
     """The frames of some telemetry, each built on first use.
 
-    Attributes are lazy: `names`, `spans`, `logs`, `metrics`, `topology`; `counts` reports orphans, duplicates,
-    cut cycles, negative durations and clipped children as {what: rows}.
+    Attributes are lazy: `names`, `spans`, `logs`, `metrics`, `topology`; once the spans are built, `counts`
+    reports orphans, duplicates, cut cycles, negative durations and clipped children as {what: rows}.
     """
 
     def __init__(self, telemetry: Telemetry) -> None:
@@ -30,19 +30,46 @@ class Facts:
         self.counts: dict[str, int] = {}
 
     @functools.cached_property
-    def names(self) -> Names: ...
+    def _traces(self) -> tuple[Names, SpanFrame, Topology]:
+        from aetia.signals.names import build_names, metric_edges
+        from aetia.signals.spans import build_spans
+        from aetia.signals.topology import build_topology
+
+        known = build_names(self.telemetry)
+        spans, names, counts = build_spans(self.telemetry, known)
+        self.counts.update(counts)
+        edges = metric_edges(self.telemetry.metrics)
+        topology = build_topology(self.telemetry, spans, names, n_services=len(known.services), metric_pairs=edges)
+        return names, spans, topology
+
+    @property
+    def names(self) -> Names:
+        """The shared vocabularies, externals and operations included."""
+        return self._traces[0]
+
+    @property
+    def spans(self) -> SpanFrame:
+        """All spans, in order of start."""
+        return self._traces[1]
 
     @functools.cached_property
-    def spans(self) -> SpanFrame: ...
+    def logs(self) -> LogFrame:
+        """All log lines, in order of time."""
+        from aetia.signals.logs import build_logs
+
+        return build_logs(self.telemetry, self.names, self.spans)
 
     @functools.cached_property
-    def logs(self) -> LogFrame: ...
+    def metrics(self) -> MetricFrame:
+        """All metric series on one grid."""
+        from aetia.signals.metrics import build_metrics
 
-    @functools.cached_property
-    def metrics(self) -> MetricFrame: ...
+        return build_metrics(self.telemetry, self.names)
 
-    @functools.cached_property
-    def topology(self) -> Topology: ...
+    @property
+    def topology(self) -> Topology:
+        """The service graph."""
+        return self._traces[2]
 
 
 class View:
@@ -52,7 +79,11 @@ class View:
     """
 
     def __init__(
-        self, facts: Facts, baseline: tuple[Window, ...], incident: Window, baselines: Mapping[str, tuple[Window, ...]] | None = None
+        self,
+        facts: Facts,
+        baseline: tuple[Window, ...],
+        incident: Window,
+        baselines: Mapping[str, tuple[Window, ...]] | None = None,
     ) -> None:
         self.facts = facts
         self.incident = incident

@@ -1,0 +1,359 @@
+"""The Python API: telemetry in, diagnosis out. The command line is a thin layer over this file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from aetia import plugins, timespec
+from aetia.model.diagnosis import Cost, Diagnosis, DroppedRows, Impact, Incident
+from aetia.model.errors import UsageError
+from aetia.model.tables import Telemetry
+from aetia.model.window import NS_PER_SECOND, Window
+from aetia.report.interchange import load_diagnosis
+from aetia.report.wording import moment
+from aetia.report.wording import window as words_of
+
+if TYPE_CHECKING:
+    from aetia.detect.detector import Detector
+    from aetia.ingest.reader import Loaded
+    from aetia.localize.localizer import Localization, Localizer
+    from aetia.report.recheck import Recheck
+    from aetia.signals.view import Facts, View
+
+__all__ = [
+    "Investigation",
+    "diagnose",
+    "extent_of",
+    "investigate",
+    "load_diagnosis",
+    "recheck_sources",
+    "view_of",
+]
+
+Sources = str | Path | Sequence[str | Path]
+WindowLike = Window | tuple[int, int] | str
+Progress = Callable[[str], None]
+DETECTOR = "sli"
+AT_LENGTH_NS = 10 * 60 * NS_PER_SECOND
+"""Incident length when the caller gives its start alone and no detected incident holds it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Investigation:
+    """A diagnosis with what it was made from. `view` is None when no incident was found; `others` are the
+    further incidents in the data, which were not diagnosed."""
+
+    diagnosis: Diagnosis
+    loaded: Loaded
+    facts: Facts
+    view: View | None
+    others: tuple[Incident, ...] = ()
+
+
+def diagnose(
+    source: Sources | Loaded,
+    *,
+    baseline: WindowLike | None = None,
+    incident: WindowLike | None = None,
+    since: str | None = None,
+    at: str | int | None = None,
+    localizer: str | Localizer = "explain",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Diagnosis:
+    """Why the system behind some telemetry broke.
+
+    `source` is a folder, file, case or `PATH:CASE`, several of them, or telemetry in memory. Windows come
+    from the caller, else from the case, else they are detected. A window is a `Window`, a pair of UTC
+    nanoseconds or text such as `-30m..now` (see `aetia.timespec`); `since` opens a window to the end of the
+    data; `at` is a time inside the incident. `progress` is called with the name of each stage as it begins.
+
+    The same source, windows, localizer and seed give the same diagnosis, its cost aside. Raises UsageError
+    for windows outside the data and IngestError for sources that cannot be read.
+    """
+    return investigate(
+        source, baseline=baseline, incident=incident, since=since, at=at, localizer=localizer, seed=seed,
+        progress=progress,
+    ).diagnosis  # fmt: skip
+
+
+def investigate(
+    source: Sources | Loaded,
+    *,
+    baseline: WindowLike | None = None,
+    incident: WindowLike | None = None,
+    since: str | None = None,
+    at: str | int | None = None,
+    localizer: str | Localizer = "explain",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Investigation:
+    """Like `diagnose`, and hands out the view and the facts as well; the HTML page needs them."""
+    from aetia.ingest.reader import Loaded
+    from aetia.ingest.source import open_sources
+    from aetia.signals.view import Facts
+
+    if sum(given is not None for given in (incident, since, at)) > 1:
+        raise UsageError("--incident, --since and --at exclude one another; give one of them.")
+    method, name = _localizer(localizer)
+    say = progress or _silent
+    began = time.perf_counter()
+    paths = () if isinstance(source, Loaded) else _paths(source)
+    say("reading telemetry")
+    loaded = source if isinstance(source, Loaded) else open_sources(paths)
+    facts = Facts(loaded.telemetry)
+    say("finding the incident")
+    chosen, others = _choose(loaded, facts, baseline=baseline, incident=incident, since=since, at=at)
+    view = view_of(loaded, facts, chosen, baseline_given=baseline is not None) if chosen is not None else None
+    say("localizing the root cause")
+    if chosen is None or view is None:
+        found = _no_incident(loaded)
+    else:
+        found = _nothing_to_compare(view) or method.localize(view, chosen, seed=seed)
+    diagnosis = Diagnosis(
+        case=loaded.case.id or None,
+        source=paths,
+        localizer=name,
+        incident=chosen,
+        hypotheses=found.hypotheses,
+        roots=found.roots,
+        evidence=found.evidence,
+        propagation=found.propagation,
+        impact=impact_of(chosen),
+        rejected=found.rejected,
+        abstained=found.abstained,
+        missing=found.missing + _mention(others),
+        silent=dict(found.silent),
+        dropped=_dropped(loaded.telemetry, facts),
+        cost=Cost(seconds=round(time.perf_counter() - began, 3), rows=_rows(loaded.telemetry)),
+    )
+    return Investigation(diagnosis=diagnosis, loaded=loaded, facts=facts, view=view, others=others)
+
+
+def recheck_sources(
+    diagnosis: str | Path | Diagnosis, source: Sources | Loaded, *, progress: Progress | None = None
+) -> list[Recheck]:
+    """Run every evidence query of a diagnosis (or of its JSON file) again on some telemetry.
+
+    An empty list means that the diagnosis holds no evidence. Raises ReportError when the file is no
+    diagnosis and IngestError when the source cannot be read.
+    """
+    from aetia.ingest.reader import Loaded
+    from aetia.ingest.source import open_sources
+    from aetia.report.recheck import recheck
+    from aetia.signals.view import Facts
+
+    say = progress or _silent
+    held = diagnosis if isinstance(diagnosis, Diagnosis) else load_diagnosis(diagnosis)
+    if held.incident is None or not held.evidence:
+        return []
+    say("reading telemetry")
+    loaded = source if isinstance(source, Loaded) else open_sources(_paths(source))
+    say(f"running {len(held.evidence)} queries")
+    return recheck(held, view_of(loaded, Facts(loaded.telemetry), held.incident))
+
+
+def view_of(loaded: Loaded, facts: Facts, incident: Incident, *, baseline_given: bool = False) -> View:
+    """The view of one incident; the case's own baselines per table hold unless the caller gave a baseline."""
+    from aetia.signals.view import View
+
+    case = loaded.case
+    own = {} if baseline_given or case.baseline not in (None, incident.baseline) else dict(case.baselines)
+    return View(facts, (incident.baseline,), incident.window, baselines=own)
+
+
+def extent_of(telemetry: Telemetry) -> Window | None:
+    """The time from the first to just after the last row of spans, logs and metrics; None without any row."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    ends: list[int] = []
+    for name in ("spans", "logs", "metrics"):
+        column = telemetry.table(name).column("time")
+        if len(column) == column.null_count:
+            continue
+        limits = pc.min_max(pc.cast(column, pa.int64()))
+        ends += [limits["min"].as_py(), limits["max"].as_py()]
+    return Window(min(ends), max(ends) + 1) if ends else None
+
+
+def _paths(source: Sources) -> tuple[str, ...]:
+    if isinstance(source, str | Path):
+        return (str(source),)
+    paths = tuple(str(item) for item in source)
+    if not paths:
+        raise UsageError("no source was given; name a folder or a file with telemetry.")
+    return paths
+
+
+def _silent(stage: str) -> None:
+    """The default for `progress`."""
+
+
+def _localizer(localizer: str | Localizer) -> tuple[Localizer, str]:
+    """The method and its name; created before anything is read, so that a wrong name costs no time."""
+    if isinstance(localizer, str):
+        return cast("Localizer", plugins.create("localizer", localizer)), localizer
+    return localizer, type(localizer).__name__
+
+
+def _choose(
+    loaded: Loaded,
+    facts: Facts,
+    *,
+    baseline: WindowLike | None,
+    incident: WindowLike | None,
+    since: str | None,
+    at: str | int | None,
+) -> tuple[Incident | None, tuple[Incident, ...]]:
+    """The incident to diagnose (None when nobody was hurt) and the others in the data."""
+    extent = extent_of(loaded.telemetry)
+    if extent is None:
+        return None, ()
+    case = loaded.case
+    wanted = _given_incident(incident, since, extent)
+    before = _window(baseline, extent) if baseline is not None else None
+    point = _instant(at, extent)
+    if wanted is None and point is None and before is None:
+        wanted = case.incident
+    before = before if before is not None else case.baseline
+    _check(wanted, before, extent)
+    detector = cast("Detector", plugins.create("detector", DETECTOR))
+    found = detector.detect(facts, baseline=before, incident=wanted, sli=dict(case.sli))
+    if point is None:
+        return _latest(found)
+    holding = [item for item in found if item.window.contains(point)]
+    if holding:
+        return holding[-1], tuple(item for item in found if item is not holding[-1])
+    window = Window(point, min(point + AT_LENGTH_NS, extent.end_ns))
+    _check(window, before, extent)
+    measured = detector.detect(facts, baseline=before, incident=window, sli=dict(case.sli))
+    return (measured[0] if measured else None), tuple(found)
+
+
+def _latest(found: list[Incident]) -> tuple[Incident | None, tuple[Incident, ...]]:
+    """The incident that hurt most requests, the later one of equals; the others in order of onset."""
+    if not found:
+        return None, ()
+    chosen = max(found, key=lambda item: (impact_of(item).affected, item.onset_ns))
+    return chosen, tuple(item for item in found if item is not chosen)
+
+
+def _given_incident(incident: WindowLike | None, since: str | None, extent: Window) -> Window | None:
+    if since is not None:
+        return timespec.parse_since(since, extent)
+    return _window(incident, extent) if incident is not None else None
+
+
+def _window(given: WindowLike, extent: Window) -> Window:
+    if isinstance(given, Window):
+        return given
+    if isinstance(given, str):
+        return timespec.parse_window(given, extent)
+    start, end = given
+    if end <= start:
+        raise UsageError(f"the window ({start}, {end}) does not end after it starts; swap its sides or widen it.")
+    return Window(int(start), int(end))
+
+
+def _instant(at: str | int | None, extent: Window) -> int | None:
+    if at is None:
+        return None
+    point = timespec.parse_instant(str(at), extent)
+    if not extent.contains(point):
+        raise UsageError(f"--at {at} lies outside the data, which covers {words_of(extent)}; give a time in it.")
+    return point
+
+
+def _check(incident: Window | None, baseline: Window | None, extent: Window) -> None:
+    """Refuse windows that cannot be answered, and say what the data covers."""
+    for name, window in (("incident", incident), ("baseline", baseline)):
+        if window is not None and not window.overlaps(extent):
+            raise UsageError(
+                f"the {name} window {words_of(window)} lies outside the data, which covers"
+                f" {words_of(extent)}; give --{name} inside it."
+            )
+    if incident is not None and baseline is not None and incident.overlaps(baseline):
+        raise UsageError(
+            f"the baseline ({words_of(baseline)}) overlaps the incident ({words_of(incident)}); separate them."
+        )
+
+
+def _no_incident(loaded: Loaded) -> Localization:
+    """The answer when nobody was hurt, or nobody can say."""
+    from aetia.localize.localizer import Localization
+
+    if extent_of(loaded.telemetry) is None:
+        missing = ("telemetry: the source holds no span, log line or metric point with a time",)
+        return Localization(abstained="the source holds no telemetry", missing=missing)
+    missing = (
+        "an incident: no entry point's latency, success or throughput left its baseline;"
+        " name the window with --incident A..B or --since 30m if users were hurt",
+    )
+    return Localization(abstained="no incident was found in the data", missing=missing)
+
+
+def _nothing_to_compare(view: View) -> Localization | None:
+    """An abstention when the baseline or the incident window is empty in every table."""
+    from aetia.localize.localizer import Localization
+
+    masks = (view.span_masks, view.log_masks, view.bin_masks)
+    baseline, incident = (sum(int(pair[side].sum()) for pair in masks) for side in (0, 1))
+    if baseline and incident:
+        return None
+    name, flag = ("incident", "--incident") if baseline else ("baseline", "--baseline")
+    window = view.incident if baseline else view.baseline[0]
+    return Localization(
+        abstained=f"the {name} window holds no telemetry, so there is nothing to compare",
+        missing=(f"telemetry from the {name} window {words_of(window)}; choose another one with {flag} A..B",),
+    )
+
+
+def impact_of(incident: Incident | None) -> Impact:
+    """Who was hurt: the breaches of one entry point are counted once, by the worst of them."""
+    if incident is None or not incident.breaches:
+        return Impact()
+    requests: dict[str, int] = {}
+    affected: dict[str, int] = {}
+    for found in incident.breaches:
+        name = found.entry.name
+        requests[name] = max(requests.get(name, 0), found.requests)
+        affected[name] = max(affected.get(name, 0), found.affected)
+    return Impact(
+        entries=tuple(sorted(requests, key=lambda name: (-affected[name], name))),
+        requests=sum(requests.values()),
+        affected=sum(affected.values()),
+    )
+
+
+def _mention(others: tuple[Incident, ...]) -> tuple[str, ...]:
+    """The incidents that were not diagnosed, one line each."""
+    return tuple(
+        f"a diagnosis of the other incident at {moment(item.onset_ns)}: run again with --at {item.onset_ns}"
+        for item in others[:5]
+    )
+
+
+def _rows(telemetry: Telemetry) -> dict[str, int]:
+    return {name: count for name, count in telemetry.rows.items() if count}
+
+
+def _dropped(telemetry: Telemetry, facts: Facts) -> tuple[DroppedRows, ...]:
+    """What readers could not use, and what the signals had to repair, with counts."""
+    read = [
+        DroppedRows(table=item.table, rows=item.rows, reason=item.reason, source=item.source)
+        for item in telemetry.dropped
+    ]
+    if telemetry.sampled < 1.0:
+        share = f"{100 * telemetry.sampled:.3g} % of the traces were read, because the window exceeds the memory"
+        read.append(DroppedRows(table="spans", rows=0, reason=share))
+    repaired = [
+        DroppedRows(table="spans", rows=count, reason=f"{what.replace('_', ' ')} (handled)")
+        for what, count in sorted(facts.counts.items())
+        if count
+    ]
+    return tuple(read + repaired)

@@ -1,0 +1,214 @@
+"""Rows per case, results per suite × system × localizer, and their JSON."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from aetia.bench.calibration import Reliability, RiskCoverage
+from aetia.bench.intervals import Estimate
+from aetia.bench.scoring import Score
+from aetia.model.errors import BenchError
+
+SCHEMA = "aetia.bench/1"
+UNPERTURBED = "none"
+
+
+class Row(Score, kw_only=True):
+    """One case, one localizer: its score and what it cost.
+
+    `seconds` is the wall time of `localize` on loaded telemetry; reading the case (`load_seconds`), building
+    the shared frames (`facts_seconds`) and detection (`detect_seconds`) are paid once per case and stand
+    apart. `peak_rss_mb` is the resident peak of the worker while the localizer ran, telemetry included.
+    `onset_error_s` is detected minus true onset. `spurious` counts detected incidents outside the true
+    window.
+    """
+
+    suite: str
+    system: str
+    case: str
+    localizer: str
+    policy: str | None = None
+    onset: str = "given"
+    perturbation: str = UNPERTURBED
+    seed: int = 0
+    label: str | None = None
+    seconds: float | None = None
+    load_seconds: float | None = None
+    facts_seconds: float | None = None
+    detect_seconds: float | None = None
+    peak_rss_mb: float | None = None
+    opened: bool | None = None
+    onset_error_s: float | None = None
+    spurious: int = 0
+    fingerprint: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, str, str, str]:
+        return (self.suite, self.case, self.localizer, self.onset, self.perturbation, self.fingerprint)
+
+    @property
+    def group(self) -> tuple[str, str, str, str, str]:
+        return (self.suite, self.system, self.onset, self.perturbation, self.localizer)
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """The cases of one fault class or one fault."""
+
+    n: int
+    ac1: Estimate
+    ac5: Estimate
+    avg5: Estimate
+
+
+class FaultFree(msgspec.Struct, frozen=True, kw_only=True):
+    """Cases without a fault: `answered` are false incidents, `opened` those where the detector opened one."""
+
+    n: int = 0
+    answered: int = 0
+    opened: int = 0
+    failed: int = 0
+    false_incident_rate: Estimate = Estimate()
+
+
+class Absorbed(msgspec.Struct, frozen=True, kw_only=True):
+    """Faults that never hurt a user: silence is right, naming the true root is right too, the rest is
+    wrong."""
+
+    n: int = 0
+    silent: int = 0
+    named: int = 0
+    wrong: int = 0
+
+
+class Paired(msgspec.Struct, frozen=True, kw_only=True):
+    """Comparison with the best other localizer on the same cases. `wins`: cases that only we solved at rank
+    1."""
+
+    rival: str
+    n: int
+    ac1_difference: Estimate
+    avg5_difference: Estimate
+    wins: int
+    losses: int
+    mcnemar_p: float
+
+
+class FailureCount(msgspec.Struct, frozen=True, kw_only=True):
+    """Failures of one kind, with the cases they happened on."""
+
+    failure: str
+    cases: tuple[str, ...]
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """One localizer on one system of one suite. `n` is the number of cases with a fault, the denominator of
+    every average from `ac1` to `fault_class_f1`; `cases` is the number of all requested cases."""
+
+    suite: str
+    system: str
+    localizer: str
+    policy: str | None
+    onset: str
+    perturbation: str = UNPERTURBED
+    n: int
+    cases: int
+    ac1: Estimate
+    ac3: Estimate
+    ac5: Estimate
+    avg5: Estimate
+    mrr: Estimate
+    exact_set: Estimate
+    fault_class_f1: Estimate
+    seconds_p50: float | None
+    seconds_p95: float | None
+    peak_rss_mb: float | None
+    failed: int
+    empty: int
+    abstained: int
+    undetected: int = 0
+    unapplied: int = 0
+    unlabelled: int = 0
+    load_seconds_p50: float | None = None
+    facts_seconds_p50: float | None = None
+    fault_free: FaultFree = FaultFree()
+    absorbed: Absorbed = Absorbed()
+    by_class: dict[str, Part] = {}
+    by_fault: dict[str, Part] = {}
+    levels: dict[str, dict[str, float]] = {}
+    calibration: Reliability | None = None
+    risk_coverage: RiskCoverage | None = None
+    utility_triage: float | None = None
+    utility_repair: float | None = None
+    effectiveness_60s: float | None = None
+    onset_error_s_p50: float | None = None
+    spurious_incidents: int = 0
+    paired: Paired | None = None
+    failures: tuple[FailureCount, ...] = ()
+
+
+class BenchResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything one run says. `pooled` holds the same results over all systems, where there are several."""
+
+    schema: str = SCHEMA
+    results: tuple[Result, ...] = ()
+    pooled: tuple[Result, ...] = ()
+    cases: tuple[Row, ...] = ()
+    settings: dict[str, object] = {}
+
+    def find(self, localizer: str, **where: str) -> Result:
+        """The one result of a localizer; `where` narrows by suite, system, onset or perturbation.
+
+        Raises BenchError when none or several match."""
+        found = [
+            r for r in self.results if r.localizer == localizer and all(getattr(r, k) == v for k, v in where.items())
+        ]
+        if len(found) != 1:
+            described = ", ".join((localizer, *where.values()))
+            raise BenchError(f"{len(found)} results match {described}; narrow by suite, system, onset, perturbation.")
+        return found[0]
+
+
+def write_result(result: BenchResult, path: Path) -> None:
+    """Write the JSON atomically: a broken run leaves no half file behind.
+
+    Raises BenchError when the folder cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be written ({error.strerror}); choose another --json path.") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(result), indent=1))
+        Path(name).replace(path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise BenchError(
+            f"{path}: cannot be written ({error.strerror}); free some space or choose another path."
+        ) from error
+
+
+def read_result(path: Path) -> BenchResult:
+    """Read what `write_result` wrote. Raises BenchError with the place when it is something else."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=BenchResult)
+    except OSError as error:
+        raise BenchError(
+            f"{path}: cannot be read ({error.strerror}); give a file written by `aetia bench run --json`."
+        ) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BenchError(
+            f"{path}: is not a bench result ({error}); give a file written by `aetia bench run --json`."
+        ) from error
+
+
+def merge_rows(parts: Iterable[Sequence[Row]]) -> list[Row]:
+    """Rows of several runs, the last one of each case, localizer, onset and perturbation, in a fixed
+    order."""
+    rows = {row.key[:5]: row for part in parts for row in part}
+    return [rows[key] for key in sorted(rows)]

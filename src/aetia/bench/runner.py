@@ -1,0 +1,242 @@
+"""Runs localizers over suites: in parallel, resumable, every failure a row."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from aetia import plugins
+from aetia.bench import perturb as perturbations
+from aetia.bench.messages import Answered, Message, Ready, Task, Unable
+from aetia.bench.pool import Pool
+from aetia.bench.record import Record, code_hash, fingerprint, record_path
+from aetia.bench.result import BenchResult, Row, write_result
+from aetia.bench.scoring import Answer, distinct_roots, score_answer
+from aetia.bench.suites import Suite, resolve
+from aetia.bench.summary import summarise
+from aetia.ingest.source import list_cases
+from aetia.model.case import Case
+from aetia.model.errors import BenchError
+from aetia.model.window import NS_PER_SECOND
+
+Onset = Literal["given", "detected"]
+
+
+class Progress(NamedTuple):
+    """How far a run is: rows done, rows in all, and the row that just came (None: at the start)."""
+
+    done: int
+    total: int
+    row: Row | None
+
+
+class Job(NamedTuple):
+    """One case of one suite with one onset and one perturbation; `reader` reads `path`."""
+
+    suite: Suite
+    reader: str
+    path: Path
+    case: Case
+    onset: str
+    perturbation: str
+
+
+def run(
+    suites: str | Path | Sequence[str | Path],
+    localizers: str | Sequence[str] = "all",
+    *,
+    onset: Onset | Sequence[Onset] = "given",
+    jobs: int | None = None,
+    json_path: str | Path | None = None,
+    resume: bool = True,
+    timeout_s: float = 60.0,
+    seed: int = 0,
+    perturb: str | Sequence[str] = (),
+    limit: int | None = None,
+    detector: str = "sli",
+    progress: Callable[[Progress], None] | None = None,
+) -> BenchResult:
+    """Ask every localizer about every case and score the answers.
+
+    `suites`: names (`aetia bench list`) or paths to cases; `localizers`: names, comma-separated or a list, or
+    `all`. `onset` `given` takes the windows of the case, `detected` hides them and asks the detector. Each
+    entry of `perturb` is one more variant (`none` is the case as it is; entries with commas are joined).
+    `timeout_s` is wall time per localizer and case; a localizer that overruns is killed and has missed.
+    With `json_path` the result is written there, and finished rows are kept beside it, so that a run that was
+    interrupted goes on where it stopped as long as code, case and settings are the same. `limit` takes only
+    the first cases of each suite.
+
+    Raises BenchError, UnknownPlugin or IngestError for what cannot be run at all; failures of single cases
+    and localizers are rows.
+    """
+    names = _localizers(localizers)
+    onsets = _distinct((onset,) if isinstance(onset, str) else onset)
+    variants = _variants(perturb)
+    if timeout_s <= 0:
+        raise BenchError(f"timeout_s is {timeout_s:g}; give a positive number of seconds.")
+    path = Path(json_path) if json_path is not None else None
+    work = _jobs(_distinct([suites] if isinstance(suites, str | Path) else suites), onsets, variants, limit)
+    plugins.find("detector", detector)
+    modules = {name: code_hash(plugins.find("localizer", name).module) for name in names}
+    plan = _Plan(names, modules, (seed, timeout_s, detector), Record(record_path(path), resume=resume))
+    try:
+        rows = _execute(plan, work, jobs or os.cpu_count() or 1, progress)
+    finally:
+        plan.record.close()
+    described: dict[str, object] = {
+        "localizers": list(names), "onset": list(onsets), "perturb": list(variants),
+        "timeout_s": timeout_s, "seed": seed, "detector": detector, "limit": limit, "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }  # fmt: skip
+    result = summarise(rows, settings=described)
+    if path is not None:
+        write_result(result, path)
+    return result
+
+
+class _Plan(NamedTuple):
+    localizers: tuple[str, ...]
+    modules: dict[str, str]
+    settings: tuple[int, float, str]
+    record: Record
+
+    def key(self, job: Job, localizer: str) -> tuple[str, ...]:
+        mark = fingerprint(code=self.modules[localizer], case=job.case, settings=(*self.settings, str(job.path)))
+        return (job.suite.name, job.case.id, localizer, job.onset, job.perturbation, mark)
+
+
+def _distinct(items: Iterable[str | Path]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(str(item) for item in items))
+
+
+def _localizers(asked: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of the localizers; raises UnknownPlugin or PluginUnavailable when one cannot run."""
+    parts = asked.split(",") if isinstance(asked, str) else list(asked)
+    names = _distinct(part.strip() for part in parts if part.strip())
+    if "all" in names:
+        names = plugins.names("localizer")
+    if not names:
+        raise BenchError("no localizer was named; name some, or 'all'.")
+    for name in names:
+        plugins.find("localizer", name)
+    return names
+
+
+def _variants(specifications: str | Sequence[str]) -> tuple[str, ...]:
+    texts = (specifications,) if isinstance(specifications, str) else tuple(specifications)
+    names = _distinct(text.strip() or perturbations.NONE for text in texts) or (perturbations.NONE,)
+    for name in names:
+        perturbations.parse(name)
+    return names
+
+
+def _jobs(suites: tuple[str, ...], onsets: tuple[str, ...], variants: tuple[str, ...], limit: int | None) -> list[Job]:
+    jobs: list[Job] = []
+    for name in suites:
+        suite = resolve(name)
+        reader, path, cases = list_cases(suite.source)
+        if not cases:
+            raise BenchError(f"suite '{name}' ({path}) holds no case; give a folder of cases.")
+        if len({case.id for case in cases}) < len(cases):
+            raise BenchError(f"suite '{name}' ({path}) holds several cases of one id; make the ids distinct.")
+        if any(job.suite.name == suite.name for job in jobs):
+            raise BenchError(f"two suites are called '{suite.name}'; rename one of the folders.")
+        variations = itertools.product(onsets, variants, cases[:limit])
+        jobs += [Job(suite, reader, path, case, onset, variant) for onset, variant, case in variations]
+    return jobs
+
+
+def _execute(plan: _Plan, work: list[Job], jobs: int, progress: Callable[[Progress], None] | None) -> list[Row]:
+    """All rows, those of the record included; what is missing is run."""
+    rows: list[Row] = []
+    tasks: list[tuple[int, Task]] = []
+    for index, job in enumerate(work):
+        missing: list[str] = []
+        for name in plan.localizers:
+            row = plan.record.rows.get(plan.key(job, name))
+            if row is None:
+                missing.append(name)
+            else:
+                rows.append(row)
+        if missing:
+            tasks.append((index, _task(plan, job, missing)))
+    total = len(work) * len(plan.localizers)
+    if progress is not None:
+        progress(Progress(len(rows), total, None))
+    pool: Pool[int] = Pool(tasks, jobs)
+    pool.start()
+    try:
+        for row in _collect(plan, work, dict(tasks), pool):
+            plan.record.add(row)
+            rows.append(row)
+            if progress is not None:
+                progress(Progress(len(rows), total, row))
+    finally:
+        pool.stop()
+    return rows
+
+
+def _task(plan: _Plan, job: Job, names: list[str]) -> Task:
+    seed, timeout_s, detector = plan.settings
+    return Task(
+        reader=job.reader, path=str(job.path), case=job.case.id, localizers=tuple(names), onset=job.onset,
+        perturbation=job.perturbation, detector=detector, seed=seed, timeout_s=timeout_s,
+    )  # fmt: skip
+
+
+def _collect(plan: _Plan, work: list[Job], tasks: dict[int, Task], pool: Pool[int]) -> Iterable[Row]:
+    """Rows as the workers report; a case that cannot be asked gives one row for each of its localizers."""
+    ready: dict[int, Ready] = {}
+    answered: dict[int, set[str]] = {index: set() for index in tasks}
+    open_tasks = len(tasks)
+    while open_tasks:
+        item = pool.results.get()
+        if isinstance(item, BaseException):
+            raise BenchError(f"no worker process could be started ({item}); lower --jobs.") from item
+        index, message = item
+        if message is None:
+            open_tasks -= 1
+        elif isinstance(message, Ready):
+            ready[index] = message
+        for answer in _answers(message, tasks[index], answered[index]):
+            answered[index].add(answer.localizer)
+            yield _row(plan, work[index], answer, ready.get(index))
+
+
+def _answers(message: Message | None, task: Task, done: set[str]) -> list[Answered]:
+    if isinstance(message, Answered):
+        return [message] if message.localizer not in done else []
+    if isinstance(message, Unable):
+        answer = Answer(failure=message.failure, unapplied=message.unapplied)
+        rest = [name for name in task.localizers if name not in done]
+        return [Answered(localizer=name, answer=answer, seconds=0.0, peak_rss_mb=None) for name in rest]
+    return []
+
+
+def _row(plan: _Plan, job: Job, said: Answered, ready: Ready | None) -> Row:
+    score = score_answer(said.answer, job.case)
+    asked = score.outcome in ("answered", "abstained", "empty") or (
+        said.answer.failure is not None and said.answer.failure.kind in ("exception", "timeout", "invalid")
+    )
+    seed, _, _ = plan.settings
+    return Row(
+        **{name: getattr(score, name) for name in score.__struct_fields__},
+        suite=job.suite.name, system=job.case.system, case=job.case.id, localizer=said.localizer,
+        onset=job.onset, perturbation=job.perturbation, seed=seed, label=job.case.label,
+        seconds=said.seconds if asked and ready is not None else None,
+        load_seconds=ready.load_seconds if ready else None, facts_seconds=ready.facts_seconds if ready else None,
+        detect_seconds=ready.detect_seconds if ready else None, peak_rss_mb=said.peak_rss_mb,
+        opened=ready.opened if ready else None, onset_error_s=_onset_error(job, ready),
+        spurious=ready.spurious if ready else 0, fingerprint=plan.key(job, said.localizer)[-1],
+    )  # fmt: skip
+
+
+def _onset_error(job: Job, ready: Ready | None) -> float | None:
+    """Detected minus true onset in seconds, where both are known."""
+    onsets = [root.onset_ns for root in distinct_roots(job.case.truth or ()) if root.onset_ns is not None]
+    if job.onset != "detected" or ready is None or ready.onset_ns is None or not onsets:
+        return None
+    return (ready.onset_ns - min(onsets)) / NS_PER_SECOND

@@ -1,0 +1,66 @@
+"""`aetia diagnose`: telemetry in, root cause out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from aetia.cli.output import Format, emit, format_for
+from aetia.cli.progress import StageProgress
+
+
+def diagnose(
+    source: Annotated[tuple[str, ...], Parameter(negative=())],
+    /,
+    *,
+    baseline: str | None = None,
+    incident: str | None = None,
+    since: str | None = None,
+    at: str | None = None,
+    localizer: str = "explain",
+    format: Annotated[Format | None, Parameter(name="--format")] = None,
+    output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
+    seed: int = 0,
+    quiet: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Name the root cause of an incident, with evidence.
+
+    Exit code 0: a root cause was named. 1: the evidence does not suffice; the report says what is missing.
+    2: the input cannot be used.
+
+    Parameters
+    ----------
+    source:
+        Folders, files, cases or dataset:case with traces, metrics and logs.
+    baseline:
+        Time to compare with, as A..B. Found when not given.
+    incident:
+        Time in which users were hurt, as A..B. Found when not given. A and B are ISO 8601 with a zone, an
+        epoch, now, start, or an offset from the end of the data such as -30m.
+    since:
+        The incident began this long before the end of the data (30m), or at this time, and still lasts.
+    at:
+        A time inside the incident; chooses among several.
+    localizer:
+        Method that names the root cause; `aetia plugins` lists them.
+    format:
+        text, json, markdown or html. Default: by the suffix of the output file, else text.
+    output:
+        Write the report to this file instead of stdout.
+    seed:
+        Seed of everything that is random.
+    quiet:
+        No progress on stderr.
+    """
+    from aetia.api import investigate
+
+    with StageProgress(quiet=quiet) as progress:
+        found = investigate(
+            source, baseline=baseline, incident=incident, since=since, at=at, localizer=localizer, seed=seed,
+            progress=progress,
+        )  # fmt: skip
+        progress("writing the report")
+    emit(found.diagnosis, found.view, format_for(format, output), output, quiet=quiet)
+    return 1 if found.diagnosis.abstained is not None else 0

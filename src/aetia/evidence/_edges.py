@@ -1,0 +1,73 @@
+"""Calls between services with the time that neither end accounts for: the gap between client and server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from aetia.evidence._memo import once
+from aetia.signals.frames import KIND_CLIENT, KIND_PRODUCER, I32, I64, Bool
+from aetia.signals.red import edge_calls
+from aetia.signals.view import View
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """c remote calls inside the windows: service codes of both ends, the operation called (of the server span, or of
+    the client span when no server span exists), gap in ns (client duration minus server duration, or the whole client
+    duration), whether the server side is missing, whether the call failed at the client, the client span's row."""
+
+    caller: I32
+    callee: I32
+    operation: I32
+    gap_ns: I64
+    row: I64
+    server: I64
+    """Row of the server span; -1 where it is missing."""
+    blind: Bool
+    failed: Bool
+    incident: Bool
+
+
+def calls_of(view: View) -> Calls:
+    """Remote calls of a view, computed once."""
+    return once(view, "remote calls", _build)
+
+
+def is_waiting(view: View) -> Bool:
+    """Spans whose own time is spent waiting for another party: client and producer spans, and spans of unknown kind
+    whose only child belongs to another service."""
+
+    def build(v: View) -> Bool:
+        spans = v.spans
+        children = np.bincount(spans.parent[spans.parent >= 0], minlength=len(spans))
+        remote = np.zeros(len(spans), np.bool_)
+        child = np.flatnonzero(spans.parent >= 0)
+        crossing = child[spans.service[child] != spans.service[spans.parent[child]]]
+        remote[spans.parent[crossing]] = True
+        told = (spans.kind == KIND_CLIENT) | (spans.kind == KIND_PRODUCER) | (spans.peer >= 0)
+        return told | (remote & (children == 1))
+
+    return once(view, "waiting spans", build)
+
+
+def _build(view: View) -> Calls:
+    spans = view.spans
+    base, incident = view.span_masks
+    used = base | incident
+    pairs = edge_calls(spans)
+    # Without a client span the caller's own work is in between: only a call that fills its parent tells of the link.
+    chosen = pairs.paired & used[pairs.parent]
+    child, parent, gap = pairs.child[chosen], pairs.parent[chosen], pairs.gap_ns[chosen]
+    blind = np.flatnonzero((spans.peer >= 0) & used)
+    row = np.concatenate([parent, blind]).astype(np.int64)
+    return Calls(
+        caller=spans.service[row],
+        callee=np.concatenate([spans.service[child], spans.peer[blind]]).astype(np.int32),
+        operation=np.concatenate([spans.operation[child], spans.operation[blind]]).astype(np.int32),
+        gap_ns=np.concatenate([gap, spans.duration_ns[blind]]),
+        row=row, server=np.concatenate([child, np.full(len(blind), -1)]).astype(np.int64),
+        blind=np.concatenate([np.zeros(len(child), np.bool_), np.ones(len(blind), np.bool_)]),
+        failed=spans.error[row], incident=incident[row],
+    )  # fmt: skip

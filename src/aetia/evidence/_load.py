@@ -1,0 +1,47 @@
+"""How much more or less work each service gets in the incident than in the baseline."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aetia.evidence._memo import once
+from aetia.evidence._series import shifts
+from aetia.signals.frames import F64, Bool
+from aetia.signals.view import View
+
+COVERAGE_BIN_NS = 5_000_000_000
+
+
+def covered_seconds(times_ns: np.ndarray, mask: Bool) -> float:
+    """Seconds in which anything was observed: 5 s bins that hold at least one time. Data may have gaps of hours."""
+    if not mask.any():
+        return 0.0
+    return len(np.unique(times_ns[mask] // COVERAGE_BIN_NS)) * COVERAGE_BIN_NS / 1e9
+
+
+def traffic_ratio(view: View) -> F64:
+    """Incident over baseline traffic per service, shape (services,); NaN where nothing is known.
+
+    From spans where there are any, else from traffic metrics.
+    """
+    return once(view, "traffic ratio", _traffic_ratio)
+
+
+def _traffic_ratio(view: View) -> F64:
+    count = len(view.names.services)
+    ratio = np.full(count, np.nan)
+    spans = view.spans
+    if len(spans):
+        base, incident = view.span_masks
+        seconds = covered_seconds(spans.start_ns, base), covered_seconds(spans.start_ns, incident)
+        if min(seconds) > 0:
+            before = np.bincount(spans.service[base], minlength=count) / seconds[0]
+            after = np.bincount(spans.service[incident], minlength=count) / seconds[1]
+            np.divide(after, before, out=ratio, where=before > 0)
+    moved = shifts(view)
+    for row, series in enumerate(view.metrics.series):
+        if series.what == "traffic" and series.service >= 0 and series.caller < 0 and np.isnan(ratio[series.service]):
+            base_level = moved.base[row]
+            if base_level > 0 and moved.usable[row]:
+                ratio[series.service] = moved.level[row] / base_level
+    return ratio

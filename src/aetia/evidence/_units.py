@@ -1,0 +1,196 @@
+"""Units of work and what happened in them: per span, the log lines it printed and the calls it made.
+
+A unit is one span; its context is the operation path inside its service down to it. Conditioning on the context
+makes the request mix irrelevant: a callee that is called less often has no unit in which anything is missing.
+Source: section 4.2 of the label-free study on Nezha, as rate tests in place of its zero tolerance.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from aetia.evidence._memo import once
+from aetia.model.errors import SignalError
+from aetia.signals.frames import SEVERITY_ERROR, F64, I32, I64, Bool
+from aetia.signals.paths import path_signatures
+from aetia.signals.view import View
+
+MAX_UNITS = 600
+"""Units per context and window that are looked at, evenly spread over time: 600 tell 1 % from 4 % at p < 0.001."""
+
+
+ERROR_HANDLER = re.compile(r"error|exception", re.IGNORECASE)
+"""Operations that handle failures by their own name: their disappearance is no loss."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Units:
+    """u units, e events, c contexts, k columns (one per context and event that occurs in it).
+
+    `row` (u,) span row, ascending; `context` (u,); `incident` (u,) False: baseline unit. Pairs (unit, column) are
+    unique and sorted by column: `pair_unit`, `pair_column`. Per column: `column_context`, `column_event`,
+    `base_hits`, `incident_hits`. Per context: `base_units`, `incident_units`, `context_service`. Events are template
+    codes, then child operation codes (+ `first_child_event`), then one marker for units without any child.
+    """
+
+    row: I64
+    context: I32
+    incident: Bool
+    pair_unit: I64
+    pair_column: I64
+    column_context: I32
+    column_event: I64
+    base_hits: I64
+    incident_hits: I64
+    base_units: I64
+    incident_units: I64
+    context_service: I32
+    first_child_event: int
+    no_child_event: int
+    severe_event: Bool
+
+    @property
+    def base_rate(self) -> F64:
+        return self.base_hits / np.maximum(self.base_units[self.column_context], 1)
+
+    @property
+    def incident_rate(self) -> F64:
+        return self.incident_hits / np.maximum(self.incident_units[self.column_context], 1)
+
+    def is_child(self) -> Bool:
+        return (self.column_event >= self.first_child_event) & (self.column_event < self.no_child_event)
+
+    def is_severe(self) -> Bool:
+        return self.severe_event[self.column_event]
+
+
+def units_of(view: View) -> Units:
+    """The units of a view, computed once."""
+    return once(view, "units", _build)
+
+
+def _thin(context: I32, incident: Bool) -> Bool:
+    """At most MAX_UNITS units per context and window, evenly spread over the rows (which are in time order)."""
+    side = context.astype(np.int64) * 2 + incident
+    order = np.argsort(side, kind="stable")
+    ordered = side[order]
+    first = np.searchsorted(ordered, ordered, side="left")
+    size = np.searchsorted(ordered, ordered, side="right") - first
+    rank = np.arange(len(ordered)) - first
+    stride = np.maximum(size / MAX_UNITS, 1.0)
+    chosen = np.floor(rank / stride) != np.floor((rank - 1) / stride)
+    keep = np.zeros(len(context), np.bool_)
+    keep[order] = chosen
+    return keep
+
+
+def _build(view: View) -> Units:
+    spans, logs = view.spans, view.logs
+    base, incident = view.span_masks
+    raw_context = path_signatures(spans)
+    used = np.flatnonzero(base | incident)
+    distinct, context = np.unique(raw_context[used], return_inverse=True)
+    context = context.astype(np.int32)
+    keep = _thin(context, incident[used])
+    row, context = used[keep], context[keep]
+    in_incident = incident[row]
+    unit_of_row = np.full(len(spans), -1, np.int64)
+    unit_of_row[row] = np.arange(len(row))
+
+    templates, operations = len(logs.templates), len(view.names.operations)
+    first_child, no_child = templates, templates + operations
+    logged = np.flatnonzero(logs.span >= 0)
+    log_unit, log_event = unit_of_row[logs.span[logged]], logs.template[logged].astype(np.int64)
+    child = np.flatnonzero(spans.parent >= 0)
+    child_unit, child_event = unit_of_row[spans.parent[child]], spans.operation[child].astype(np.int64) + first_child
+    childless = np.ones(len(spans), np.bool_)
+    childless[spans.parent[child]] = False
+    bare = np.flatnonzero(childless[row])
+    unit = np.concatenate([log_unit, child_unit, bare])
+    event = np.concatenate([log_event, child_event, np.full(len(bare), no_child, np.int64)])
+    known = unit >= 0
+    unit, event = unit[known], event[known]
+
+    events = no_child + 1
+    column_key, pair_column = np.unique(context[unit] * np.int64(events) + event, return_inverse=True)
+    pair = np.unique(pair_column * np.int64(max(len(row), 1)) + unit)
+    pair_column, pair_unit = pair // max(len(row), 1), pair % max(len(row), 1)
+    columns = len(column_key)
+    hit_incident = in_incident[pair_unit]
+    severe = np.zeros(events, np.bool_)
+    severe[:templates] = [t.severity >= SEVERITY_ERROR or t.exception is not None for t in logs.templates]
+    severe[templates:no_child] = [ERROR_HANDLER.search(name) is not None for _, name in view.names.operations]
+    context_service = np.zeros(len(distinct), np.int32)
+    context_service[context] = spans.service[row]
+    return Units(
+        row=row, context=context, incident=in_incident, pair_unit=pair_unit, pair_column=pair_column,
+        column_context=(column_key // events).astype(np.int32), column_event=column_key % events,
+        base_hits=np.bincount(pair_column[~hit_incident], minlength=columns),
+        incident_hits=np.bincount(pair_column[hit_incident], minlength=columns),
+        base_units=np.bincount(context[~in_incident], minlength=len(distinct)),
+        incident_units=np.bincount(context[in_incident], minlength=len(distinct)),
+        context_service=context_service, first_child_event=first_child, no_child_event=no_child, severe_event=severe,
+    )  # fmt: skip
+
+
+def members(units: Units, column: int) -> I64:
+    """Units in which the column's event happened, ascending."""
+    left, right = np.searchsorted(units.pair_column, [column, column + 1])
+    return units.pair_unit[left:right]
+
+
+def lacking(units: Units, column: int) -> I64:
+    """Incident units of the column's context in which its event did not happen, ascending."""
+    candidates = np.flatnonzero((units.context == units.column_context[column]) & units.incident)
+    return np.setdiff1d(candidates, members(units, column), assume_unique=True)
+
+
+def event_text(view: View, units: Units, column: int) -> tuple[str, str]:
+    """(kind, text) of a column's event: a log line, a call, or that there was no call."""
+    event = int(units.column_event[column])
+    if event < units.first_child_event:
+        return "log", view.logs.templates[event].text
+    if event < units.no_child_event:
+        service, name = view.names.operations[event - units.first_child_event]
+        return "call", f"{view.names.services[service]} {name}"
+    return "none", "no call at all"
+
+
+def context_labels(view: View) -> list[tuple[str, str, int]]:
+    """(service, operation, number among the contexts of that operation) per context, stable for the same telemetry."""
+
+    def label(v: View) -> list[tuple[str, str, int]]:
+        units, names = units_of(v), v.names
+        operation = np.zeros(len(units.base_units), np.int64)
+        operation[units.context] = v.spans.operation[units.row]
+        seen: dict[int, int] = {}
+        out: list[tuple[str, str, int]] = []
+        for code in operation.tolist():
+            number = seen.get(code, 0)
+            seen[code] = number + 1
+            service, name = names.operations[code]
+            out.append((names.services[service], name, number))
+        return out
+
+    return once(view, "context labels", label)
+
+
+def column_args(view: View, units: Units, column: int) -> dict[str, Any]:
+    """Arguments that find a column again: names instead of codes."""
+    service, name, number = context_labels(view)[int(units.column_context[column])]
+    kind, text = event_text(view, units, column)
+    return {"service": service, "operation": name, "context": number, "event_kind": kind, "event": text}
+
+
+def find_column(view: View, units: Units, args: dict[str, Any], key: str = "event") -> int:
+    """The column that `column_args` described; raises SignalError when the telemetry has no such unit."""
+    wanted = (args["service"], args["operation"], args["context"])
+    contexts = np.array([label == wanted for label in context_labels(view)], dtype=bool)
+    for column in np.flatnonzero(contexts[units.column_context]).tolist():
+        if event_text(view, units, column) == (args[f"{key}_kind"], args[key]):
+            return column
+    raise SignalError(f"no {args['operation']} request of {args['service']} with “{args[key]}” in this telemetry.")

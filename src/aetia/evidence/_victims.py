@@ -1,0 +1,71 @@
+"""Span rows above something abnormal in another service: what they show is explained below them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aetia.evidence._edges import calls_of
+from aetia.evidence._memo import once
+from aetia.evidence._samples import NS_PER_MS
+from aetia.signals.frames import SEVERITY_ERROR, Bool, SpanFrame
+from aetia.signals.red import grouped_quantiles
+from aetia.signals.view import View
+
+SLOW_FACTOR = 5.0
+SLOW_MS = 50.0
+MIN_BASELINE_CALLS = 4
+
+
+def explained_rows(spans: SpanFrame, abnormal: Bool) -> Bool:
+    """Mask (n,) of spans with an abnormal descendant in another service."""
+    explained = np.zeros(len(spans), np.bool_)
+    if not abnormal.any():
+        return explained
+    abnormal = abnormal.copy()
+    deepest = int(spans.depth.max())
+    order = np.argsort(spans.depth, kind="stable")
+    bounds = np.searchsorted(spans.depth[order], np.arange(deepest + 2))
+    for depth in range(deepest, 0, -1):
+        rows = order[bounds[depth] : bounds[depth + 1]]
+        parent = spans.parent[rows]
+        foreign = spans.service[rows] != spans.service[parent]
+        explained[parent[explained[rows] | (abnormal[rows] & foreign)]] = True
+        # Inside one service an anomaly climbs unchanged until it crosses into a caller.
+        abnormal[parent[abnormal[rows] & ~foreign]] = True
+    return explained
+
+
+def slow_answers(view: View) -> Bool:
+    """Mask (n,) of server spans whose call took far longer than calls of that operation did in the baseline: whatever
+    the caller reports about it (time-outs, retries, failures) is a consequence."""
+    return once(view, "slow answers", _slow_answers)
+
+
+def _slow_answers(view: View) -> Bool:
+    spans, calls = view.spans, calls_of(view)
+    slow = np.zeros(len(spans), np.bool_)
+    known = np.flatnonzero(~calls.blind)
+    if len(known) == 0:
+        return slow
+    duration = spans.duration_ns[calls.row] / NS_PER_MS
+    operations = len(view.names.operations)
+    base = np.where(calls.incident, -1, calls.operation)
+    usual = grouped_quantiles(duration, base, operations, (0.9,))[:, 0]
+    count = np.bincount(base[base >= 0], minlength=operations)
+    overall = float(np.quantile(duration[~calls.incident], 0.9)) if (~calls.incident).any() else np.inf
+    usual = np.where(count >= MIN_BASELINE_CALLS, usual, overall)
+    late = calls.incident & (duration > SLOW_FACTOR * usual[calls.operation] + SLOW_MS) & ~calls.blind
+    slow[calls.server[late]] = True
+    return slow
+
+
+def severe_lines(view: View) -> Bool:
+    """Mask (n,) of spans that printed a line of severity error or worse."""
+
+    def build(v: View) -> Bool:
+        logs = v.logs
+        mask = np.zeros(len(v.spans), np.bool_)
+        mask[logs.span[(logs.span >= 0) & (logs.severity >= SEVERITY_ERROR)]] = True
+        return mask
+
+    return once(view, "severe lines", build)

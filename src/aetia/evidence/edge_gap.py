@@ -1,0 +1,215 @@
+"""Edge gap: time between a client span and the server span it called, which neither end accounts for.
+
+Finds network delay, loss with retransmission, connection queues and slow externals; exclusive time is blind to them.
+Source: section 4.1 of the label-free study on Nezha. Score: rank test times log ratio per edge, F-score of the edges
+that touch a service; higher = more suspicious. Cost: O(calls log calls).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from aetia.evidence._blame import edge_blame
+from aetia.evidence._edges import Calls, calls_of
+from aetia.evidence._memo import once
+from aetia.evidence._places import service_or_external
+from aetia.evidence._samples import GroupShift, group_shift
+from aetia.evidence._series import measure_series, series_name, shifts
+from aetia.evidence.channel import Finding, Reading
+from aetia.model import entity
+from aetia.model.diagnosis import Claim
+from aetia.model.errors import SignalError
+from aetia.plugins import plugin
+from aetia.signals.frames import F64, I32, I64
+from aetia.signals.view import View
+
+MIN_CALLS = 4
+MIN_POOL = 8
+HALF_Z = 10.0
+FULL_EFFECT = float(np.log(2.0))
+MIN_SCORE = 0.03
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Edges:
+    """Per edge (caller, callee): score 0..1, mass (extra ms per trace), the group or series that shows it best."""
+
+    caller: I32
+    callee: I32
+    score: F64
+    mass: F64
+    best: I64
+    """Call group of the largest share of the score (spans) or metric row (metrics)."""
+
+
+@plugin(
+    "channel",
+    summary="time lost between caller and callee that neither of them accounts for",
+    source="label-free study on Nezha, section 4.1",
+    cost="O(calls log calls)",
+)
+class EdgeGap:
+    """Shift of the client-server gap per edge, blamed on the endpoint that owns all shifted edges."""
+
+    def observe(self, view: View) -> Reading:
+        from_spans, from_metrics = _span_edges(view), _metric_edges(view)
+        if from_spans is None and from_metrics is None:
+            return Reading(silent="no calls between services, neither as spans nor as edge metrics")
+        findings = [
+            *(_findings(view, from_spans, metric=False) if from_spans else ()),
+            *(_findings(view, from_metrics, metric=True) if from_metrics else ()),
+        ]
+        findings.sort(key=lambda f: (-f.score, f.entity.name))
+        return Reading(findings=tuple(findings), silent=None if findings else "no edge lost time between its ends")
+
+    def measure(self, view: View, **args: Any) -> dict[str, Any]:
+        if "metric" in args:
+            return measure_series(view, args)
+        calls, shift, key = _groups(view)
+        names = view.names
+        for group in range(len(key)):
+            if _group_args(view, key[group]) == args:
+                return {
+                    "baseline": float(shift.base_median[group]), "incident": float(shift.incident_median[group]),
+                    "baseline_p90": float(shift.base_p90[group]), "incident_p90": float(shift.incident_p90[group]),
+                    "baseline_calls": int(shift.base_count[group]), "incident_calls": int(shift.incident_count[group]),
+                    "unit": "ms",
+                }  # fmt: skip
+        raise SignalError(f"no calls {args} among the {len(names.services)} services of this telemetry.")
+
+
+def _groups(view: View) -> tuple[Calls, GroupShift, I64]:
+    """Calls, their shift per (caller, callee, operation), and those keys, shape (groups, 3)."""
+
+    def build(v: View) -> tuple[Calls, GroupShift, I64, I64]:
+        calls = calls_of(v)
+        stacked = np.stack([calls.caller, calls.callee, calls.operation], axis=1).astype(np.int64)
+        key, group = np.unique(stacked, axis=0, return_inverse=True) if len(stacked) else (stacked, np.zeros(0, np.int64))
+        group = group.ravel()
+        shift = group_shift(calls.gap_ns, group, calls.incident, len(key))
+        return calls, shift, key, group
+
+    calls, shift, key, _ = once(view, "edge groups", build)
+    return calls, shift, key
+
+
+def _span_edges(view: View) -> _Edges | None:
+    calls = calls_of(view)
+    if len(calls.caller) == 0 or calls.incident.all() or not calls.incident.any():
+        return None
+    _, shift, key = _groups(view)
+    bounded, base_median = _with_pools(calls, shift, key)
+    n = shift.incident_count
+    mass = n * np.maximum(shift.incident_median - base_median, 0.0)
+    edge_key, edge = np.unique(key[:, :2], axis=0, return_inverse=True)
+    edge = edge.ravel()
+    weight = np.sqrt(n)
+    total = np.bincount(edge, weight, len(edge_key))
+    score = np.bincount(edge, weight * bounded, len(edge_key)) / np.maximum(total, 1e-9)
+    order = np.lexsort((weight * bounded, edge))
+    best = np.zeros(len(edge_key), np.int64)
+    best[edge[order]] = order
+    active = total > 0
+    return _Edges(
+        caller=edge_key[active, 0].astype(np.int32), callee=edge_key[active, 1].astype(np.int32), score=score[active],
+        mass=np.bincount(edge, mass, len(edge_key))[active], best=best[active],
+    )  # fmt: skip
+
+
+def _with_pools(calls: Calls, shift: GroupShift, key: I64) -> tuple[F64, F64]:
+    """(bounded, baseline median in ms) per group; a group with few baseline calls is compared with a pool: all
+    baseline calls into that callee, or all baseline calls at all."""
+    bounded, median = shift.bounded.copy(), shift.base_median.copy()
+    poor = np.flatnonzero((shift.base_count < MIN_CALLS) & (shift.incident_count > 0))
+    if len(poor) == 0:
+        return bounded, median
+    base = ~calls.incident
+    for group in poor.tolist():
+        pool = calls.gap_ns[base & (calls.callee == key[group, 1])]
+        if len(pool) < MIN_POOL:
+            pool = calls.gap_ns[base]
+        own = calls.gap_ns[calls.incident & (np.stack([calls.caller, calls.callee, calls.operation], 1) == key[group]).all(1)]
+        values = np.concatenate([pool, own])
+        side = np.arange(len(values)) >= len(pool)
+        alone = group_shift(values, np.zeros(len(values), np.int64), side, 1)
+        bounded[group], median[group] = alone.bounded[0], alone.base_median[0]
+    enough = shift.incident_count >= MIN_CALLS
+    return np.where(enough | (bounded > 0), bounded * np.minimum(1.0, shift.incident_count / MIN_CALLS), 0.0), median
+
+
+def _metric_edges(view: View) -> _Edges | None:
+    """Edges from per-edge latency metrics: client side minus server side where both exist, else client side."""
+    frame = view.metrics
+    rows = [r for r, s in enumerate(frame.series) if s.caller >= 0 and s.callee >= 0 and s.what == "latency"]
+    if not rows:
+        return None
+    moved = shifts(view)
+    edges: dict[tuple[int, int], tuple[float, float, int]] = {}
+    for row in rows:
+        series = frame.series[row]
+        if not moved.usable[row] or moved.direction[row] < 0:
+            score, mass = 0.0, 0.0
+        else:
+            z = float(moved.z[row])
+            score = z / (z + HALF_Z) * min(1.0, float(moved.effect[row]) / FULL_EFFECT)
+            mass = max(float(moved.level[row] - moved.base[row]), 0.0)
+        pair = (series.caller, series.callee)
+        if pair not in edges or score > edges[pair][0]:
+            edges[pair] = (score, mass, row)
+    pairs = sorted(edges)
+    return _Edges(
+        caller=np.array([p[0] for p in pairs], np.int32), callee=np.array([p[1] for p in pairs], np.int32),
+        score=np.array([edges[p][0] for p in pairs]), mass=np.array([edges[p][1] for p in pairs]),
+        best=np.array([edges[p][2] for p in pairs], np.int64),
+    )  # fmt: skip
+
+
+def _findings(view: View, edges: _Edges, *, metric: bool) -> list[Finding]:
+    blame = edge_blame(edges.caller, edges.callee, edges.score, edges.mass, len(view.names.services))
+    out: list[Finding] = []
+    for service in np.flatnonzero(blame >= MIN_SCORE).tolist():
+        touching = np.flatnonzero((edges.caller == service) | (edges.callee == service))
+        shifted = touching[edges.score[touching] >= 0.5 * edges.score[touching].max()]
+        strongest = int(touching[np.argmax(edges.score[touching])])
+        where = service_or_external(view, service)
+        names = view.names.services
+        if len(shifted) == 1 and len(touching) > 1 and where.level == "service":
+            caller, callee = names[edges.caller[strongest]], names[edges.callee[strongest]]
+            where = entity.edge(caller, callee, blamed=names[service])
+        out.append(_finding(view, edges, strongest, where, float(blame[service]), metric=metric))
+    return out
+
+
+def _finding(view: View, edges: _Edges, edge: int, where: entity.Entity, score: float, *, metric: bool) -> Finding:
+    names, best = view.names.services, int(edges.best[edge])
+    caller, callee = names[edges.caller[edge]], names[edges.callee[edge]]
+    if metric:
+        moved = shifts(view)
+        args, unit = series_name(view, best), view.metrics.series[best].unit or "ms"
+        before, after, onset = float(moved.base[best]), float(moved.level[best]), int(moved.onset_ns[best])
+    else:
+        _, shift, key = _groups(view)
+        args, unit = _group_args(view, key[best]), "ms"
+        before, after, onset = float(shift.base_median[best]), float(shift.incident_median[best]), -1
+    slow_external = where.level == "external"
+    text = f"calls {caller} → {callee} lose {after:.4g} {unit} between the two ends, {before:.4g} {unit} before"
+    return Finding(
+        entity=where, score=min(score, 1.0), fault_class="D", fault="slow_dependency" if slow_external else "network_delay",
+        args=args, onset_ns=onset if onset >= 0 else None,
+        claim=Claim(
+            what="client-server gap", direction="up", magnitude=round(after - before, 4), unit=unit,
+            onset_ns=onset if onset >= 0 else None, text=text,
+        ),
+    )  # fmt: skip
+
+
+def _group_args(view: View, key: I64) -> dict[str, Any]:
+    names = view.names
+    owner, operation = names.operations[int(key[2])]
+    return {
+        "caller": names.services[int(key[0])], "callee": names.services[int(key[1])],
+        "operation": f"{names.services[owner]} {operation}",
+    }  # fmt: skip

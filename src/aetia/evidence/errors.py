@@ -1,0 +1,215 @@
+"""Errors where they began: failed spans without a failed span below, and failed calls that nobody answered.
+
+Source: deepest error and link blame as in TraceBackA10 (RCABench); F-score over services and edges by us. Score:
+excess error rate times its significance and the share of all extra errors; higher = more suspicious. Without spans:
+error metrics, less those of the callees. Cost: O(spans).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from aetia.evidence._blame import edge_blame
+from aetia.evidence._edges import calls_of, is_waiting
+from aetia.evidence._memo import once
+from aetia.evidence._places import service_or_external
+from aetia.evidence._residual import residual_scores
+from aetia.evidence._series import measure_series, series_name, shifts
+from aetia.evidence.channel import Finding, Reading
+from aetia.model import entity
+from aetia.model.diagnosis import Claim
+from aetia.model.errors import SignalError
+from aetia.plugins import plugin
+from aetia.signals.frames import F64, I64
+from aetia.signals.paths import deepest_error
+from aetia.signals.stats import fisher_p
+from aetia.signals.view import View
+
+FULL_RATE = 0.2
+FULL_LOG_P = 3.0
+MIN_SCORE = 0.03
+
+
+@plugin(
+    "channel",
+    summary="errors that began here: no failed span below, or a failed call that nobody answered",
+    source="deepest error and link blame, TraceBackA10 (RCABench)",
+    cost="O(spans)",
+)
+class Errors:
+    """Excess of originating errors per operation, and of unanswered calls per edge."""
+
+    def observe(self, view: View) -> Reading:
+        if len(view.spans) == 0:
+            findings = _from_metrics(view)
+        else:
+            findings = [*_from_operations(view), *_from_edges(view)]
+        findings.sort(key=lambda f: (-f.score, f.entity.name))
+        return Reading(findings=tuple(findings), silent=None if findings else "no more errors began anywhere than before")
+
+    def measure(self, view: View, **args: Any) -> dict[str, Any]:
+        if "metric" in args:
+            return measure_series(view, args)
+        table, names = (_edge_table(view) if "callee" in args else _operation_table(view)), view.names
+        for row, key in enumerate(table.key.tolist()):
+            found = _edge_args(view, key) if "callee" in args else _operation_args(view, key[0])
+            if found == args:
+                return {
+                    "baseline": float(table.base_hits[row] / max(table.base_units[row], 1)),
+                    "incident": float(table.hits[row] / max(table.units[row], 1)),
+                    "baseline_calls": int(table.base_units[row]), "incident_calls": int(table.units[row]), "unit": "error share",
+                }  # fmt: skip
+        raise SignalError(f"no calls {args} among the {len(names.services)} services of this telemetry.")
+
+
+class _Table:
+    """Errors and calls per key in both windows, with the bounded excess rate."""
+
+    def __init__(self, key: I64, base_hits: I64, base_units: I64, hits: I64, units: I64) -> None:
+        self.key, self.base_hits, self.base_units, self.hits, self.units = key, base_hits, base_units, hits, units
+        base_rate = base_hits / np.maximum(base_units, 1)
+        self.excess_rate: F64 = np.maximum(hits / np.maximum(units, 1) - base_rate, 0.0)
+        # A key without a baseline is judged against an ideal of 0 errors in as many calls.
+        p = fisher_p(base_hits, np.where(base_units > 0, base_units, np.maximum(units, 1)), hits, units)
+        sure = np.minimum(1.0, -np.log10(np.maximum(p, 1e-300)) / FULL_LOG_P)
+        self.bounded: F64 = sure * np.minimum(1.0, self.excess_rate / FULL_RATE) * (hits > 0)
+        self.mass: F64 = self.excess_rate * units * (self.bounded > 0)
+
+
+def _tabulate(key: I64, failed: np.ndarray, incident: np.ndarray) -> _Table:
+    distinct, group = np.unique(key, axis=0, return_inverse=True) if len(key) else (key, np.zeros(0, np.int64))
+    group, n = group.ravel(), len(distinct)
+    return _Table(
+        distinct, np.bincount(group[failed & ~incident], minlength=n), np.bincount(group[~incident], minlength=n),
+        np.bincount(group[failed & incident], minlength=n), np.bincount(group[incident], minlength=n),
+    )  # fmt: skip
+
+
+def _operation_table(view: View) -> _Table:
+    """Originating errors per operation; spans that wait for another party belong to edges."""
+
+    def build(v: View) -> _Table:
+        spans = v.spans
+        base, incident = v.span_masks
+        rows = np.flatnonzero((base | incident) & ~is_waiting(v))
+        key = spans.operation[rows].astype(np.int64)[:, None]
+        return _tabulate(key, deepest_error(spans)[rows], incident[rows])
+
+    return once(view, "operation errors", build)
+
+
+def _edge_table(view: View) -> _Table:
+    """Failed calls per (caller, callee) whose callee shows no error of its own."""
+
+    def build(v: View) -> _Table:
+        calls = calls_of(v)
+        began = deepest_error(v.spans)[calls.row]
+        key = np.stack([calls.caller, calls.callee], axis=1).astype(np.int64)
+        return _tabulate(key, began & calls.failed, calls.incident)
+
+    return once(view, "edge errors", build)
+
+
+def _from_operations(view: View) -> list[Finding]:
+    table = _operation_table(view)
+    if len(table.key) == 0:
+        return []
+    n = len(view.names.services)
+    service = np.array([view.names.operations[code][0] for code in table.key[:, 0].tolist()], dtype=np.int64)
+    mass = np.bincount(service, table.mass, n)
+    total = float(mass.sum()) + float(_edge_table(view).mass.sum())
+    if total <= 0:
+        return []
+    best = np.zeros(n)
+    np.maximum.at(best, service, table.bounded)
+    share = mass / total
+    f_score = np.divide(2 * best * share, best + share, out=np.zeros(n), where=best + share > 0)
+    score = np.sqrt(best * f_score)
+    return [
+        _operation_finding(view, table, code, service, float(score[code])) for code in np.flatnonzero(score >= MIN_SCORE).tolist()
+    ]
+
+
+def _operation_finding(view: View, table: _Table, code: int, service: I64, score: float) -> Finding:
+    groups = np.flatnonzero(service == code)
+    row = int(groups[np.argmax(table.mass[groups])])
+    args = _operation_args(view, int(table.key[row, 0]))
+    before, after = float(table.base_hits[row] / max(table.base_units[row], 1)), float(table.hits[row] / max(table.units[row], 1))
+    share = table.mass[row] / max(float(table.mass[groups].sum()), 1e-9)
+    single = share > 0.9 and len(groups) > 1
+    return Finding(
+        entity=entity.operation(args["service"], args["operation"]) if single else service_or_external(view, code),
+        score=min(score, 1.0), fault_class="C", fault="wrong_code", args=args,
+        claim=Claim(
+            what="originating errors", direction="up", magnitude=round(after - before, 4), unit="error share",
+            text=f"{after:.0%} of {args['operation']} of {args['service']} fail with nothing failing below, {before:.0%} before",
+        ),
+    )  # fmt: skip
+
+
+def _from_edges(view: View) -> list[Finding]:
+    table = _edge_table(view)
+    if len(table.key) == 0 or table.mass.sum() <= 0:
+        return []
+    caller, callee = table.key[:, 0].astype(np.int32), table.key[:, 1].astype(np.int32)
+    share = float(table.mass.sum()) / float(table.mass.sum() + _operation_table(view).mass.sum())
+    blame = edge_blame(caller, callee, table.bounded, table.mass, len(view.names.services)) * np.sqrt(share)
+    out: list[Finding] = []
+    for code in np.flatnonzero(blame >= MIN_SCORE).tolist():
+        touching = np.flatnonzero((caller == code) | (callee == code))
+        row = int(touching[np.argmax(table.mass[touching])])
+        out.append(_edge_finding(view, table, row, code, len(touching), float(blame[code])))
+    return out
+
+
+def _edge_finding(view: View, table: _Table, row: int, code: int, degree: int, score: float) -> Finding:
+    args = _edge_args(view, table.key[row].tolist())
+    touching = (table.key[:, 0] == code) | (table.key[:, 1] == code)
+    broken = int((touching & (table.bounded >= 0.5 * table.bounded[row])).sum())
+    where = service_or_external(view, code)
+    if broken == 1 and degree > 1 and where.level == "service":
+        where = entity.edge(args["caller"], args["callee"], blamed=view.names.services[code])
+    before, after = float(table.base_hits[row] / max(table.base_units[row], 1)), float(table.hits[row] / max(table.units[row], 1))
+    return Finding(
+        entity=where, score=min(score, 1.0), fault_class="E", fault="partition", args=args,
+        claim=Claim(
+            what="unanswered calls", direction="up", magnitude=round(after - before, 4), unit="error share",
+            text=f"{after:.0%} of the calls {args['caller']} → {args['callee']} fail although the callee "
+            f"records no error, {before:.0%} before",
+        ),
+    )  # fmt: skip
+
+
+def _operation_args(view: View, code: int) -> dict[str, Any]:
+    service, name = view.names.operations[code]
+    return {"service": view.names.services[service], "operation": name}
+
+
+def _edge_args(view: View, key: list[int]) -> dict[str, Any]:
+    return {"caller": view.names.services[key[0]], "callee": view.names.services[key[1]]}
+
+
+def _from_metrics(view: View) -> list[Finding]:
+    moved = shifts(view)
+    out: list[Finding] = []
+    for what in ("errors", "success"):
+        for service, (score, row) in sorted(residual_scores(view, what).items()):
+            if score < MIN_SCORE:
+                continue
+            series = view.metrics.series[row]
+            before, after = float(moved.base[row]), float(moved.level[row])
+            onset = int(moved.onset_ns[row]) if moved.onset_ns[row] >= 0 else None
+            out.append(
+                Finding(
+                    entity=service_or_external(view, service), score=score, fault_class="C", fault="wrong_code",
+                    args=series_name(view, row), onset_ns=onset, own=len(view.topology.caller) > 0,
+                    claim=Claim(
+                        what=what, direction="up" if after > before else "down", magnitude=round(after - before, 4),
+                        unit=series.unit, onset_ns=onset,
+                        text=f"{series.raw} went from {before:.4g} to {after:.4g}, more than the callees explain",
+                    ),
+                )
+            )  # fmt: skip
+    return out

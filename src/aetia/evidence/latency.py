@@ -1,0 +1,136 @@
+"""Own time: how much longer an operation itself takes, without what it waits for.
+
+With spans: exclusive time of spans that do not wait for another party. Without: latency metrics, less the rise of the
+callees' latency along the call graph. Source: exclusive-time rule of the label-free study on Nezha (section 4.5) and
+TraceBackA10 of RCABench; residual form for metrics by us. Score: rank test times log ratio, times share of all extra
+time; higher = more suspicious. Cost: O(spans log spans).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from aetia.evidence._edges import is_waiting
+from aetia.evidence._memo import once
+from aetia.evidence._places import service_or_external
+from aetia.evidence._residual import residual_scores
+from aetia.evidence._samples import GroupShift, group_shift
+from aetia.evidence._series import measure_series, series_name, shifts
+from aetia.evidence.channel import Finding, Reading
+from aetia.model.diagnosis import Claim
+from aetia.model.entity import operation
+from aetia.model.errors import SignalError
+from aetia.plugins import plugin
+from aetia.signals.frames import I64
+from aetia.signals.view import View
+
+MIN_SCORE = 0.03
+MIN_CALLS = 4
+
+
+@plugin(
+    "channel",
+    summary="time that an operation spends itself, not waiting for others, rose",
+    source="exclusive-time rule; residual latency along the call graph for metrics",
+    cost="O(spans log spans)",
+)
+class Latency:
+    """Extra own time per service, by operation."""
+
+    def observe(self, view: View) -> Reading:
+        findings = _from_spans(view) if len(view.spans) else _from_metrics(view)
+        if not findings:
+            return Reading(silent="no operation takes longer by itself")
+        return Reading(findings=tuple(findings))
+
+    def measure(self, view: View, **args: Any) -> dict[str, Any]:
+        if "metric" in args:
+            return measure_series(view, args)
+        shift, key = _groups(view)
+        for group, code in enumerate(key.tolist()):
+            service, name = view.names.operations[code]
+            if (view.names.services[service], name) == (args["service"], args["operation"]):
+                return {
+                    "baseline": float(shift.base_median[group]), "incident": float(shift.incident_median[group]),
+                    "baseline_p90": float(shift.base_p90[group]), "incident_p90": float(shift.incident_p90[group]),
+                    "baseline_calls": int(shift.base_count[group]), "incident_calls": int(shift.incident_count[group]),
+                    "unit": "ms",
+                }  # fmt: skip
+        raise SignalError(f"no spans of {args['service']} {args['operation']} in the windows of this telemetry.")
+
+
+def _groups(view: View) -> tuple[GroupShift, I64]:
+    """Shift of own time per operation, and the operation codes."""
+
+    def build(v: View) -> tuple[GroupShift, I64]:
+        spans = v.spans
+        base, incident = v.span_masks
+        rows = np.flatnonzero((base | incident) & ~is_waiting(v))
+        key, group = np.unique(spans.operation[rows], return_inverse=True)
+        return group_shift(spans.exclusive_ns[rows], group.ravel(), incident[rows], len(key)), key.astype(np.int64)
+
+    return once(view, "own time", build)
+
+
+def _from_spans(view: View) -> list[Finding]:
+    shift, key = _groups(view)
+    if len(key) == 0:
+        return []
+    operations = view.names.operations
+    service = np.array([operations[code][0] for code in key.tolist()], dtype=np.int64)
+    enough = (shift.base_count >= MIN_CALLS) & (shift.incident_count > 0)
+    confidence = np.minimum(1.0, shift.incident_count / MIN_CALLS)
+    bounded = np.where(enough, shift.bounded * confidence, 0.0)
+    rise = np.maximum(shift.incident_median - shift.base_median, (shift.incident_p90 - shift.base_p90) / 2)
+    mass = np.where(bounded > 0, np.maximum(rise, 0.0) * shift.incident_count, 0.0)
+    n = len(view.names.services)
+    total = float(mass.sum())
+    if total <= 0:
+        return []
+    mass_of = np.bincount(service, mass, n)
+    level = np.divide(np.bincount(service, mass * bounded, n), mass_of, out=np.zeros(n), where=mass_of > 0)
+    score = np.sqrt(level * mass_of / total)
+    out: list[Finding] = []
+    for code in np.flatnonzero(score >= MIN_SCORE):
+        groups = np.flatnonzero(service == code)
+        best = int(groups[np.argmax((mass * bounded)[groups])])
+        name = operations[int(key[best])][1]
+        own = view.names.services[int(code)]
+        before, after = float(shift.base_median[best]), float(shift.incident_median[best])
+        if after - before < shift.incident_p90[best] / 2 - shift.base_p90[best] / 2:
+            before, after = float(shift.base_p90[best]), float(shift.incident_p90[best])
+        text = f"{name} of {own} spends {after:.4g} ms itself, {before:.4g} ms before"
+        share = mass[best] / max(float(mass_of[code]), 1e-9)
+        where = operation(own, name) if share > 0.9 and len(groups) > 1 else service_or_external(view, int(code))
+        out.append(
+            Finding(
+                entity=where, score=float(score[code]), fault_class="D", fault="latency",
+                args={"service": own, "operation": name},
+                claim=Claim(what="own time", direction="up", magnitude=round(after - before, 4), unit="ms", text=text),
+            )
+        )  # fmt: skip
+    return sorted(out, key=lambda f: (-f.score, f.entity.name))
+
+
+def _from_metrics(view: View) -> list[Finding]:
+    moved = shifts(view)
+    out: list[Finding] = []
+    for service, (score, row) in sorted(residual_scores(view, "latency").items()):
+        if score < MIN_SCORE:
+            continue
+        series = view.metrics.series[row]
+        before, after = float(moved.base[row]), float(moved.level[row])
+        onset = int(moved.onset_ns[row]) if moved.onset_ns[row] >= 0 else None
+        text = f"{series.raw} went from {before:.4g} to {after:.4g} {series.unit}, more than its callees explain".rstrip()
+        out.append(
+            Finding(
+                entity=service_or_external(view, service), score=score, fault_class="D", fault="latency",
+                args=series_name(view, row), onset_ns=onset, own=len(view.topology.caller) > 0,
+                claim=Claim(
+                    what="latency", direction="up", magnitude=round(after - before, 4), unit=series.unit, onset_ns=onset, text=text
+                ),
+            )
+        )  # fmt: skip
+    return sorted(out, key=lambda f: (-f.score, f.entity.name))

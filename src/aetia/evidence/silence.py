@@ -1,0 +1,208 @@
+"""Silence: work that a service no longer does although it is still asked, and telemetry that stopped.
+
+A service whose callers do less too is starved, not silent. Source: class E (traffic isolation) and the offered-load
+rule of algorithms section 13.2 (PAVE's silent and missing states). Score: lost share of the expected work times its
+significance; higher = more suspicious. Cost: O(spans + series).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from aetia.evidence._load import covered_seconds
+from aetia.evidence._memo import once
+from aetia.evidence._places import place, service_or_external
+from aetia.evidence._series import shifts
+from aetia.evidence.channel import Finding, Reading
+from aetia.model import entity
+from aetia.model.diagnosis import Claim
+from aetia.model.errors import SignalError
+from aetia.plugins import plugin
+from aetia.signals.frames import F64, I32, I64
+from aetia.signals.red import service_entry_mask
+from aetia.signals.view import View
+
+TOLERATED_LOSS = 0.4
+"""Share of the work that may go missing before it counts: load shifts and sampling lose that much without a fault."""
+MIN_EXPECTED = 8.0
+MIN_SERIES = 2
+
+
+@plugin(
+    "channel",
+    summary="a service or instance does far less than it is asked to, or its telemetry stopped",
+    source="class E of PAVE (RCABench); offered-load rule",
+    cost="O(spans + series)",
+)
+class Silence:
+    """Loss of served work beyond the loss of demand, per service and instance; series that went missing."""
+
+    def observe(self, view: View) -> Reading:
+        findings = [*_services(view), *_instances(view), *_gone(view)]
+        findings.sort(key=lambda f: (-f.score, f.entity.name))
+        return Reading(findings=tuple(findings), silent=None if findings else "nobody does less than is asked of them")
+
+    def measure(self, view: View, **args: Any) -> dict[str, Any]:
+        names = view.names
+        if args["what"] == "telemetry":
+            return _measure_gone(view, args)
+        vocabulary = names.instances if args["what"] == "instance" else names.services
+        if args["name"] not in vocabulary:
+            raise SignalError(f"no {args['what']} {args['name']} in this telemetry.")
+        code = vocabulary.index(args["name"])
+        served = _served(view, of=args["what"])
+        return {"baseline": float(served[0][code]), "incident": float(served[1][code]), "unit": "calls/s"}
+
+
+def _served(view: View, of: str) -> tuple[F64, F64]:
+    """Served calls per second and service (or instance) code in the baseline and the incident."""
+
+    def build(v: View) -> tuple[F64, F64]:
+        spans = v.spans
+        code, n = (spans.service, len(v.names.services)) if of == "service" else (spans.instance, len(v.names.instances))
+        base, incident = v.span_masks
+        entry = service_entry_mask(spans) & (code >= 0)
+        rates: list[F64] = []
+        for mask in (base, incident):
+            seconds = max(covered_seconds(spans.start_ns, mask), 1e-9)
+            rates.append(np.bincount(code[entry & mask], minlength=n) / seconds)
+        return rates[0], rates[1]
+
+    return once(view, f"served by {of}", build)
+
+
+def _lost(before: F64, after: F64, demand: F64, seconds: float) -> tuple[F64, F64]:
+    """(lost share beyond tolerance 0..1, expected calls) given the demand ratio of each entity."""
+    expected = before * np.minimum(demand, 1.0) * seconds
+    lost = 1.0 - np.divide(after * seconds, expected, out=np.ones_like(expected), where=expected > 0)
+    beyond = np.clip((lost - TOLERATED_LOSS) / (1.0 - TOLERATED_LOSS), 0.0, 1.0)
+    # Poisson: a loss of the expected count by its own square root is noise.
+    sure = np.clip((lost * expected / np.sqrt(np.maximum(expected, 1.0)) - 2.0) / 3.0, 0.0, 1.0)
+    return np.where(expected >= MIN_EXPECTED, beyond * sure, 0.0), expected
+
+
+def _demand(view: View, before: F64, after: F64) -> F64:
+    """Incident over baseline work of the callers of each service, weighted by calls; 1 for entry services."""
+    n = len(before)
+    topology = view.topology
+    keep = (topology.caller != topology.callee) & (topology.calls > 0)
+    caller, callee, weight = topology.caller[keep], topology.callee[keep], topology.calls[keep].astype(np.float64)
+    ratio = np.divide(after, before, out=np.ones(n), where=before > 0)
+    total = np.bincount(callee, weight, n)
+    asked = np.bincount(callee, weight * ratio[caller], n)
+    return np.divide(asked, total, out=np.ones(n), where=total > 0)
+
+
+def _incident_seconds(view: View) -> float:
+    return covered_seconds(view.spans.start_ns, view.span_masks[1])
+
+
+def _services(view: View) -> list[Finding]:
+    if len(view.spans) == 0 or not view.span_masks[1].any():
+        return []
+    before, after = _served(view, "service")
+    demand = _demand(view, before, after)
+    lost, _ = _lost(before, after, demand, _incident_seconds(view))
+    out: list[Finding] = []
+    for code in np.flatnonzero(lost > 0.05).tolist():
+        name = view.names.services[code]
+        out.append(
+            _finding(
+                view, service_or_external(view, code), float(lost[code]), {"what": "service", "name": name},
+                float(before[code]), float(after[code]), f"while its callers do {min(demand[code], 9.99):.0%} of their work",
+            )
+        )  # fmt: skip
+    return out
+
+
+def _instances(view: View) -> list[Finding]:
+    """Instances that fell silent while their service goes on."""
+    owner = view.topology.instance_service
+    if len(view.spans) == 0 or len(owner) == 0 or not view.span_masks[1].any():
+        return []
+    before, after = _served(view, "instance")
+    service_before, service_after = _served(view, "service")
+    ratio = np.divide(service_after, service_before, out=np.ones(len(service_before)), where=service_before > 0)
+    siblings = np.bincount(owner[owner >= 0], minlength=len(service_before))
+    demand = np.where(owner >= 0, ratio[np.maximum(owner, 0)], 1.0)
+    lost, _ = _lost(before, after, demand, _incident_seconds(view))
+    lost = np.where((owner >= 0) & (siblings[np.maximum(owner, 0)] > 1), lost, 0.0)
+    out: list[Finding] = []
+    for code in np.flatnonzero(lost > 0.05).tolist():
+        where = place(view, instance=code)
+        if where is not None:
+            args = {"what": "instance", "name": view.names.instances[code]}
+            out.append(
+                _finding(view, where, float(lost[code]), args, float(before[code]), float(after[code]), "while its siblings go on")
+            )
+    return out
+
+
+def _finding(
+    view: View, where: entity.Entity, score: float, args: dict[str, Any], before: float, after: float, contrast: str
+) -> Finding:
+    return Finding(
+        entity=where, score=score, fault_class="E", fault="silence", args=args,
+        claim=Claim(
+            what="served calls", direction="down", magnitude=round(after - before, 4), unit="calls/s",
+            text=f"{where} serves {after:.3g} calls/s, {before:.3g} before, {contrast}",
+        ),
+    )  # fmt: skip
+
+
+def _owners(view: View) -> tuple[I32, I32]:
+    """(service, instance) code per metric series; the instance's own service where the series names none."""
+    frame, owner = view.metrics, view.topology.instance_service
+    instance = np.array([s.instance for s in frame.series], dtype=np.int32)
+    service = np.array([s.service for s in frame.series], dtype=np.int32)
+    if len(owner):
+        service = np.where((service < 0) & (instance >= 0), owner[np.maximum(instance, 0)], service)
+    edge = np.array([s.caller >= 0 for s in frame.series], dtype=bool)
+    return np.where(edge, -1, service).astype(np.int32), np.where(edge, -1, instance).astype(np.int32)
+
+
+def _gone(view: View) -> list[Finding]:
+    """Instances, then services, most of whose metric series stopped while others go on."""
+    if len(view.metrics) == 0 or not view.bin_masks[1].any():
+        return []
+    gone = shifts(view).gone
+    if gone.mean() > 0.5:
+        return []  # the collector stopped, not a component
+    service, instance = _owners(view)
+    out = _gone_by(view, gone, instance, "instance") or _gone_by(view, gone, service, "service")
+    return out
+
+
+def _gone_by(view: View, gone: np.ndarray, code: I32, level: str) -> list[Finding]:
+    known = code >= 0
+    n = int(code.max()) + 1 if known.any() else 0
+    total = np.bincount(code[known], minlength=n)
+    lost = np.bincount(code[known & gone], minlength=n)
+    out: list[Finding] = []
+    for item in np.flatnonzero((total >= MIN_SERIES) & (lost > 0.5 * total)).tolist():
+        where = place(view, instance=item) if level == "instance" else place(view, service=item)
+        if where is None:
+            continue
+        name = (view.names.instances if level == "instance" else view.names.services)[item]
+        out.append(
+            Finding(
+                entity=where, score=0.9 * lost[item] / total[item], fault_class="A", fault="crash",
+                args={"what": "telemetry", "level": level, "name": name},
+                claim=Claim(
+                    what="telemetry", direction="gone", magnitude=float(lost[item] / total[item]), unit="share of series",
+                    text=f"{lost[item]} of {total[item]} metric series of {where} stopped",
+                ),
+            )
+        )  # fmt: skip
+    return out
+
+
+def _measure_gone(view: View, args: dict[str, Any]) -> dict[str, Any]:
+    service, instance = _owners(view)
+    code, vocabulary = (instance, view.names.instances) if args["level"] == "instance" else (service, view.names.services)
+    if args["name"] not in vocabulary:
+        raise SignalError(f"no {args['level']} {args['name']} in this telemetry.")
+    own: I64 = np.flatnonzero(code == vocabulary.index(args["name"]))
+    return {"baseline": len(own), "incident": int(len(own) - shifts(view).gone[own].sum()), "unit": "series"}

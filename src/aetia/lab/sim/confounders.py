@@ -1,0 +1,30 @@
+"""Things that happen beside the fault and cause nothing: deploys, backups, resource bumps, noisy logs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aetia.lab.sim.scenario import Confounder
+from aetia.lab.sim.state import State, span_bins
+
+
+def apply_confounder(item: Confounder, state: State, rng: np.random.Generator) -> None:
+    """Let one confounder act on the state; `target` is a service, an instance or a node index by kind."""
+    bins = span_bins(item.start_s, item.start_s + item.duration_s, state.bins)
+    system = state.system
+    if item.kind == "deploy":
+        version = f"v{rng.integers(1, 9)}.{rng.integers(0, 40)}.{rng.integers(0, 10)}"
+        state.changes.append((item.start_s, "deploy", system.services[item.target].name, f"rollout of {version}"))
+    elif item.kind == "config":
+        what = str(rng.choice(["log level", "feature flag", "rate limit", "cache lifetime", "banner text"]))
+        state.changes.append((item.start_s, "config", system.services[item.target].name, f"{what} updated"))
+    elif item.kind == "cpu_bump":
+        state.stolen[item.target, bins] += item.size
+    elif item.kind == "memory_bump":
+        service = system.services[system.instance_service[item.target]]
+        state.memory[item.target, bins] += item.size * (service.memory_limit_bytes - service.memory_bytes)
+    elif item.kind == "backup":
+        state.node_stolen[item.target, bins] += item.size
+        state.node_disk[item.target, bins] += min(0.9, 2 * item.size)
+    else:
+        state.noisy_logs.append((item.target, item.start_s, item.start_s + item.duration_s, item.size))

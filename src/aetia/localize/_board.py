@@ -1,0 +1,125 @@
+"""The board: what every channel says of every candidate, fused into one score per candidate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from aetia.evidence.channel import Channel, Finding, Reading
+from aetia.localize._graph import CallGraph
+from aetia.model.entity import Entity
+from aetia.plugins import create, names
+from aetia.signals.frames import F64, Bool
+from aetia.signals.view import View
+
+TRUST: dict[str, float] = {
+    "resources": 1.0,
+    "edge_gap": 1.0,
+    "span_events": 1.0,
+    "errors": 0.9,
+    "silence": 0.8,
+    "restarts": 0.9,
+    "latency": 0.5,
+    "branch_mix": 0.5,
+    "log_novelty": 0.5,
+    "metric_shift": 0.5,
+    "alerts": 0.6,
+}
+"""How far a channel is believed when its evidence is complete; a channel that is not listed has OTHER_TRUST."""
+OTHER_TRUST = 0.5
+AMPLIFIERS = ("changes",)
+"""Channels that prove nothing alone: they raise what else speaks against a candidate."""
+AMPLIFY = 0.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """c channels x n candidates (services first, in code order, then nodes).
+
+    `own` and `symptom` hold the strongest finding's score per cell, weighted by the channel's trust and its
+    confidence in this incident; `symptom` after callees have explained it. `score` (n,) is their noisy-or.
+    """
+
+    channels: tuple[str, ...]
+    candidates: tuple[str, ...]
+    own: F64
+    symptom: F64
+    amplifier: F64
+    score: F64
+    findings: dict[tuple[int, int], tuple[Finding, ...]]
+    silent: dict[str, str]
+
+
+def read_channels(view: View) -> dict[str, Reading]:
+    """Every registered channel's reading of the view."""
+    readings: dict[str, Reading] = {}
+    for name in names("channel"):
+        channel: Channel = create("channel", name)
+        readings[name] = channel.observe(view)
+    return readings
+
+
+def candidate_names(view: View) -> tuple[str, ...]:
+    return view.names.services + tuple(f"node {n}" for n in view.names.nodes)
+
+
+def candidate_of(view: View, where: Entity) -> int:
+    """Column of the candidate that answers for an entity, -1 when there is none."""
+    if where.service is not None:
+        return view.names.service_code(where.service)
+    if where.node is not None and where.node in view.names.nodes:
+        return len(view.names.services) + view.names.nodes.index(where.node)
+    return -1
+
+
+def build_board(view: View, readings: dict[str, Reading], graph: CallGraph, noise: dict[str, float]) -> Board:
+    """Fuse the readings; `noise` is the score that each channel gives to somebody when nothing happened."""
+    channels, columns = tuple(sorted(readings)), candidate_names(view)
+    own, symptom = np.zeros((len(channels), len(columns))), np.zeros((len(channels), len(columns)))
+    cells: dict[tuple[int, int], list[Finding]] = {}
+    for row, name in enumerate(channels):
+        for finding in readings[name].findings:
+            column = candidate_of(view, finding.entity)
+            if column < 0:
+                continue
+            cells.setdefault((row, column), []).append(finding)
+            side = own if finding.own else symptom
+            side[row, column] = max(side[row, column], finding.score)
+    amplifying = np.array([name in AMPLIFIERS for name in channels])
+    trust = np.array([TRUST.get(name, OTHER_TRUST) * (1.0 - noise.get(name, 0.0)) for name in channels])
+    weight = trust * _confidence(np.maximum(own, symptom))
+    amplifier = own[amplifying].max(axis=0) if amplifying.any() else np.zeros(len(columns))
+    weight = np.where(amplifying, 0.0, weight)[:, None]
+    own, symptom = own * weight, symptom * weight
+    alone = 1.0 - np.prod(1.0 - own, axis=0)
+    symptom = symptom * (1.0 - graph.explained_by_callees(alone))[None, :]
+    fused = 1.0 - np.prod(1.0 - np.maximum(own, symptom), axis=0)
+    fused = 1.0 - (1.0 - fused) * (1.0 - AMPLIFY * amplifier * np.sqrt(fused))
+    return Board(
+        channels=channels, candidates=columns, own=own, symptom=symptom, amplifier=amplifier, score=fused,
+        findings={key: tuple(value) for key, value in cells.items()},
+        silent={name: reading.silent for name, reading in readings.items() if reading.silent is not None},
+    )  # fmt: skip
+
+
+def _confidence(scores: F64) -> F64:
+    """Half plus half the margin between a channel's best and second-best candidate, shape (c,): a channel that
+    accuses everybody says little."""
+    if scores.shape[1] < 2:
+        return np.ones(len(scores))
+    top = np.sort(scores, axis=1)[:, -2:]
+    margin = np.divide(top[:, 1] - top[:, 0], top[:, 1], out=np.zeros(len(top)), where=top[:, 1] > 0)
+    return 0.5 + 0.5 * margin
+
+
+def contributions(board: Board, candidate: int) -> list[tuple[float, int]]:
+    """(weighted score, channel row) of one candidate, strongest first, silent channels left out."""
+    cell = np.maximum(board.own[:, candidate], board.symptom[:, candidate])
+    rows = np.flatnonzero(cell > 0)
+    return sorted(((float(cell[r]), int(r)) for r in rows), key=lambda item: (-item[0], item[1]))
+
+
+def spoken(board: Board) -> Bool:
+    """Candidates that any channel has spoken of, shape (n,)."""
+    return (board.own > 0).any(axis=0) | (board.symptom > 0).any(axis=0)

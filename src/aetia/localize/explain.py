@@ -1,0 +1,91 @@
+"""Explain: evidence of all channels, fused, after callees and hosts have explained what they can. The default.
+
+Source: section 5 of the design: explaining away as in section 13.2 of the algorithms survey, fusion by noisy-or with
+each channel's confidence in this incident as in the label-free study on Nezha. Inputs: any of spans, logs, metrics,
+changes. Score: higher = more suspicious. Cost: one pass of every channel, about 1 s for a million spans.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aetia.localize._answer import make_hypotheses, propagation, rejected
+from aetia.localize._board import Board, build_board, candidate_of, read_channels
+from aetia.localize._confidence import probabilities
+from aetia.localize._graph import CallGraph
+from aetia.localize._noise import noise_floor
+from aetia.localize.localizer import Localization
+from aetia.model.diagnosis import Incident
+from aetia.plugins import plugin
+from aetia.signals.frames import F64, I64
+from aetia.signals.view import View
+
+MIN_SCORE = 0.05
+UNREACHED = 0.5
+"""What is left of a candidate's score when no broken entry point depends on it."""
+
+
+@plugin(
+    "localizer",
+    summary="fuses all evidence, explains symptoms away along calls and hosts, answers with a calibrated probability",
+    source="DESIGN section 5; label-free study on Nezha; explain-away ranking of RCABench's TraceBackA10 and PAVE",
+    cost="one pass of every channel",
+)
+class Explain:
+    """The label-free default."""
+
+    def localize(self, view: View, incident: Incident, *, seed: int = 0) -> Localization:
+        readings = read_channels(view)
+        graph = CallGraph(view)
+        board = build_board(view, readings, graph, noise_floor(view))
+        score = board.score * self._reach(view, incident, graph)
+        order = ranking(score, board)
+        if len(order) == 0:
+            return Localization(
+                abstained="no channel found anything abnormal that could be a cause", silent=board.silent,
+                missing=missing(view),
+            )  # fmt: skip
+        probability = probabilities(board, score, order, graph)
+        hypotheses, evidence = make_hypotheses(view, board, score, order, probability)
+        roots = self._roots(score, order, graph)
+        return Localization(
+            hypotheses=hypotheses, roots=roots, evidence=evidence, silent=board.silent, missing=missing(view),
+            propagation=propagation(view, incident, graph, board, score, int(order[0])),
+            rejected=rejected(view, board, score, order, graph),
+        )  # fmt: skip
+
+    def _reach(self, view: View, incident: Incident, graph: CallGraph) -> F64:
+        entries = {candidate_of(view, breach.entry) for breach in incident.breaches}
+        known: I64 = np.array(sorted(e for e in entries if e >= 0), dtype=np.int64)
+        return UNREACHED + (1.0 - UNREACHED) * graph.covers(known)
+
+    def _roots(self, score: F64, order: I64, graph: CallGraph) -> tuple[int, ...]:
+        """The joint answer: the first, and at most two more that are nearly as strong and that neither the first
+        explains nor explain it."""
+        roots = [0]
+        for rank in range(1, min(len(order), 6)):
+            if len(roots) == 3 or score[order[rank]] < 0.8 * score[order[0]]:
+                break
+            related = {int(order[r]) for r in roots}
+            around = {*graph.above(int(order[rank])), *graph.below(int(order[rank]))}
+            if not related & around:
+                roots.append(rank)
+        return tuple(roots)
+
+
+def ranking(score: F64, board: Board) -> I64:
+    """Candidates with a score, most suspicious first; ties in order of name."""
+    chosen = np.flatnonzero(score >= MIN_SCORE)
+    name = np.array([board.candidates[c] for c in chosen.tolist()], dtype=np.str_)
+    return chosen[np.lexsort((name, -score[chosen]))]
+
+
+def missing(view: View) -> tuple[str, ...]:
+    """What would make the answer surer."""
+    rows = view.facts.telemetry.rows
+    wanted = {
+        "spans": "traces (who called whom, and where time and errors began)",
+        "logs": "logs (what components said)",
+        "metrics": "metrics (resources of instances and nodes)",
+    }
+    return tuple(text for table, text in wanted.items() if rows[table] == 0)

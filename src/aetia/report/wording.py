@@ -1,0 +1,349 @@
+"""Words and numbers that all reports share: units, times, entities, verdicts, sparklines."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeGuard, cast
+
+from aetia.model.diagnosis import Diagnosis, DroppedRows, Evidence, Hypothesis, Incident, SliBreach
+from aetia.model.entity import Entity
+from aetia.model.faults import CLASS_TITLES
+from aetia.model.window import Window
+
+SPARKS = "▁▂▃▄▅▆▇█"
+GAP = "·"
+MARK = "╎"
+_LEVEL_NAMES = {"external": "external dependency", "edge": "link"}
+_DIRECTIONS = {
+    "up": "rose by", "down": "fell by", "new": "appeared:", "gone": "vanished:", "changed": "changed by",
+}  # fmt: skip
+
+
+def plain(text: object, limit: int = 200) -> str:
+    """One line of printable text: control and direction-changing characters become spaces, long text is cut.
+
+    Names come from telemetry, so a name may hold terminal escapes or a megabyte of text.
+    """
+    raw = str(text)[: limit * 4]
+    clean = "".join(" " if unicodedata.category(char)[0] == "C" else char for char in raw)
+    clean = " ".join(clean.split())
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, no exponent where people can do without: 0.0123, 4.57, 12 300."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    size = abs(value)
+    if size >= 1e7 or (0 < size < 1e-4):
+        return f"{value:.2e}"
+    if size >= 1000:
+        return f"{value:,.0f}".replace(",", " ")
+    return f"{value:.3g}"
+
+
+def duration_ns(value: float) -> str:
+    """A length of time: 850 ns, 12.3 ms, 4.2 s, 3 min 20 s, 2 h 5 min."""
+    seconds = abs(value) / 1e9
+    if seconds < 1e-6:
+        return f"{value:.0f} ns"
+    if seconds < 1e-3:
+        return f"{value / 1e3:.3g} µs"
+    if seconds < 1:
+        return f"{value / 1e6:.3g} ms"
+    if seconds < 60:
+        return f"{value / 1e9:.3g} s"
+    whole = round(seconds)
+    if whole < 3600:
+        minutes, rest = divmod(whole, 60)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, rest = divmod(whole, 3600)
+    return f"{hours} h {rest // 60} min" if rest >= 60 else f"{hours} h"
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """A number with its unit; shares become per cent, times a length of time, bytes get a prefix."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if unit in ("share", "ratio of requests", "fraction"):
+        return percent(value)
+    if unit in ("ms", "ns", "s", "us", "µs"):
+        return duration_ns(value * {"ms": 1e6, "ns": 1.0, "s": 1e9, "us": 1e3, "µs": 1e3}[unit])
+    if unit in ("bytes", "By", "byte"):
+        return _bytes(value)
+    if unit in ("ratio", "x", "×"):
+        return f"{number(value)} ×"
+    return f"{number(value)} {unit}".rstrip() if unit not in ("1", "", "count") else number(value)
+
+
+def _bytes(value: float) -> str:
+    size, prefixes = abs(value), ("B", "KiB", "MiB", "GiB", "TiB")
+    step = min(int(math.log(size, 1024)), len(prefixes) - 1) if size >= 1 else 0
+    return f"{value / 1024**step:.3g} {prefixes[step]}"
+
+
+def percent(share: float | None) -> str:
+    """A share as per cent; never rounded up to a false 100 % or down to a false 0 %."""
+    if share is None or not math.isfinite(share):
+        return "–"
+    if 0.9995 <= share < 1.0:
+        return "> 99.9 %"
+    if 0.0 < share < 0.0005:
+        return "< 0.1 %"
+    value = 100 * share
+    return f"{value:.0f} %" if value == round(value) or 10 <= value <= 90 else f"{value:.1f} %"
+
+
+def p_value(value: float) -> str:
+    """A probability under the null hypothesis, with a floor that keeps it readable."""
+    if not math.isfinite(value):
+        return "p unknown"
+    return "p < 1e-12" if value < 1e-12 else f"p = {value:.1e}" if value < 0.001 else f"p = {value:.3f}"
+
+
+def moment(time_ns: int | None, *, day: bool = True) -> str:
+    """A UTC time to the second; epochs that no calendar holds are printed as they are."""
+    if time_ns is None:
+        return "unknown"
+    try:
+        at = datetime.fromtimestamp(time_ns / 1e9, tz=UTC)
+    except (OverflowError, OSError, ValueError):
+        return f"{time_ns} ns"
+    return at.strftime("%Y-%m-%d %H:%M:%S UTC" if day else "%H:%M:%S")
+
+
+def window(span: Window) -> str:
+    """`2023-01-29 10:00:00 to 10:05:00 UTC (5 min)`."""
+    start, end = moment(span.start_ns), moment(span.end_ns)
+    if start[:10] == end[:10]:
+        end = end[11:]
+    return f"{start.removesuffix(' UTC')} to {end} ({duration_ns(span.end_ns - span.start_ns)})"
+
+
+def level(entity: Entity) -> str:
+    return _LEVEL_NAMES.get(entity.level, entity.level)
+
+
+def entity_title(entity: Entity, limit: int = 80) -> str:
+    """The entity's name, cut to one line."""
+    return plain(entity.name, limit)
+
+
+def entity_place(entity: Entity) -> str:
+    """What the entity is and where it sits: `instance of cart, on node-3`."""
+    words = level(entity)
+    if entity.service and entity.level in ("instance", "operation") and entity.service != entity.name:
+        words += f" of {plain(entity.service, 60)}"
+    elif entity.level == "edge" and entity.service:
+        words += f", blamed on {plain(entity.service, 60)}"
+    if entity.node and entity.level != "node":
+        words += f", on {plain(entity.node, 60)}"
+    if entity.operation and entity.level == "edge":
+        words += f", {plain(entity.operation, 60)}"
+    return words
+
+
+def fault(hypothesis: Hypothesis) -> str:
+    """`exception (C, logical error)`; empty when neither fault nor class is known."""
+    short = CLASS_TITLES[hypothesis.fault_class].split(" (")[0] if hypothesis.fault_class else ""
+    named = plain(hypothesis.fault.replace("_", " "), 60) if hypothesis.fault else ""
+    if not hypothesis.fault_class:
+        return named
+    aside = f"class {hypothesis.fault_class}"
+    return f"{named} ({aside}, {short})" if named and named != short else f"{short} ({aside})"
+
+
+def claim(evidence: Evidence) -> str:
+    """The evidence in one sentence: its own text, or one made from the claim's fields."""
+    if evidence.claim.text:
+        return plain(evidence.claim.text, 400)
+    said = evidence.claim
+    amount = quantity(said.magnitude, said.unit)
+    return f"{entity_title(evidence.about)}: {plain(said.what, 80)} {_DIRECTIONS[said.direction]} {amount}"
+
+
+def comparison(evidence: Evidence) -> str:
+    """`12 ms → 340 ms` from the query's result; empty when the evidence compares no two plain numbers."""
+    before, after = evidence.result.get("baseline"), evidence.result.get("incident")
+    if not _is_number(before) or not _is_number(after):
+        return ""
+    chart = series(evidence)
+    unit = plain(evidence.result.get("unit") or (chart.unit if chart else ""), 24)
+    return f"{quantity(before, unit)} → {quantity(after, unit)}"
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+class Chart(NamedTuple):
+    """A signal to draw: one value per step, None where nothing was recorded."""
+
+    start_ns: int
+    step_ns: int
+    unit: str
+    values: tuple[float | None, ...]
+
+
+def series(evidence: Evidence) -> Chart | None:
+    """The chart in the evidence's result; None when it has none that can be drawn."""
+    found: Any = evidence.result.get("series")
+    if not isinstance(found, dict):
+        return None
+    held = cast("dict[str, Any]", found)
+    start, step, values = held.get("start_ns"), held.get("step_ns"), held.get("values")
+    if not (_is_number(start) and _is_number(step) and step > 0 and isinstance(values, list | tuple)):
+        return None
+    clean = tuple(float(v) if _is_number(v) and math.isfinite(v) else None for v in cast("list[Any]", values))
+    if sum(value is not None for value in clean) < 2:
+        return None
+    return Chart(int(cast(float, start)), int(step), plain(held.get("unit") or "", 24), clean)
+
+
+def sparkline(values: Sequence[float | None], width: int = 32, mark: int | None = None) -> str:
+    """Block characters, lowest to highest value; a gap is a dot. Longer series are averaged to `width`.
+
+    `mark` is the index of the first value of the incident; a bar is drawn before it.
+    """
+    bins = min(width, len(values))
+    edges = [index * len(values) // bins for index in range(bins + 1)]
+    parts = [[value for value in values[a:b] if value is not None] for a, b in pairwise(edges)]
+    means = [sum(part) / len(part) if part else None for part in parts]
+    known = [value for value in means if value is not None]
+    low, high = (min(known), max(known)) if known else (0.0, 0.0)
+    scale = (len(SPARKS) - 1) / (high - low) if high > low else 0.0
+    drawn = [GAP if value is None else SPARKS[round((value - low) * scale)] for value in means]
+    if mark is not None and 0 < mark < len(values):
+        drawn.insert(next(index for index, edge in enumerate(edges) if edge >= mark), MARK)
+    return "".join(drawn)
+
+
+def incident_index(chart: Chart, incident: Incident | None) -> int | None:
+    """Index of the chart's first value in the incident; None when the chart does not cross its start."""
+    if incident is None:
+        return None
+    index = -((chart.start_ns - incident.window.start_ns) // chart.step_ns)
+    return int(index) if 0 < index < len(chart.values) else None
+
+
+def breach(found: SliBreach) -> str:
+    """`success share fell from 99.8 % to 61 %`."""
+    unit = {"latency": "ms", "success": "share", "throughput": "req/s"}[found.sli]
+    verb = "rose" if found.incident > found.baseline else "fell"
+    statistic = plain(found.statistic, 24) if found.statistic not in (found.sli, "share", "rate") else ""
+    name = f"{found.sli} ({statistic})" if statistic else found.sli
+    return f"{name} {verb} from {quantity(found.baseline, unit)} to {quantity(found.incident, unit)}"
+
+
+def rejection(item: Hypothesis) -> str:
+    """`cart (service): its callee explains it`."""
+    why = item.reason or "explained by the root cause"
+    return f"{entity_title(item.entity)} ({level(item.entity)}): {plain(why, 300)}"
+
+
+def roots(diagnosis: Diagnosis) -> tuple[Hypothesis, ...]:
+    """The joint answer: the hypotheses that `roots` names, or the first when it names none."""
+    chosen = tuple(diagnosis.hypotheses[i] for i in diagnosis.roots if 0 <= i < len(diagnosis.hypotheses))
+    return chosen or diagnosis.hypotheses[:1]
+
+
+def evidence_of(diagnosis: Diagnosis, hypothesis: Hypothesis) -> tuple[Evidence, ...]:
+    """The evidence for a hypothesis, strongest first; ids that the diagnosis does not hold are left out."""
+    held = {item.id: item for item in diagnosis.evidence}
+    return tuple(sorted((held[i] for i in hypothesis.evidence if i in held), key=lambda item: -item.strength))
+
+
+def decisive(diagnosis: Diagnosis, limit: int = 6) -> tuple[Evidence, ...]:
+    """The strongest evidence of the joint answer that can be drawn, each once."""
+    seen: dict[str, Evidence] = {}
+    for root in roots(diagnosis):
+        for item in evidence_of(diagnosis, root):
+            if series(item) is not None:
+                seen.setdefault(item.id, item)
+    return tuple(sorted(seen.values(), key=lambda item: -item.strength)[:limit])
+
+
+def headline(diagnosis: Diagnosis) -> str:
+    """The answer in one sentence."""
+    if diagnosis.abstained is not None or not diagnosis.hypotheses:
+        why = plain(diagnosis.abstained or "no hypothesis was left", 400)
+        return f"No root cause is named: {why.rstrip('.')}."
+    causes = roots(diagnosis)
+    named = " and ".join(f"{entity_title(root.entity)} ({level(root.entity)})" for root in causes)
+    faults = ", ".join(dict.fromkeys(filter(None, (fault(root) for root in causes))))
+    return f"Root cause{'s' if len(causes) > 1 else ''}: {named}{', ' + faults if faults else ''}."
+
+
+def path(diagnosis: Diagnosis) -> list[list[str]]:
+    """The propagation as chains of names, root first: hops that continue one another are joined."""
+    chains: list[list[str]] = []
+    for hop in diagnosis.propagation:
+        for chain in chains:
+            if chain[-1] == hop.source and hop.target not in chain:
+                chain.append(hop.target)
+                break
+        else:
+            chains.append([hop.source, hop.target])
+    return [[plain(name, 60) for name in chain] for chain in chains]
+
+
+def dropped(record: DroppedRows) -> str:
+    """`spans: 1 200 rows, negative duration (a.parquet)`."""
+    where = f" ({plain(record.source, 80)})" if record.source else ""
+    rows = f"{number(record.rows)} row{'' if record.rows == 1 else 's'}"
+    return f"{plain(record.table, 20)}: {rows}, {plain(record.reason, 200)}{where}"
+
+
+def cost(diagnosis: Diagnosis) -> str:
+    """`1.2 s, 120 000 spans, 4 000 logs`."""
+    rows = [f"{number(count)} {table}" for table, count in diagnosis.cost.rows.items() if count]
+    tokens = [f"{number(diagnosis.cost.tokens)} tokens"] if diagnosis.cost.tokens else []
+    return ", ".join([duration_ns(diagnosis.cost.seconds * 1e9), *rows, *tokens])
+
+
+def joined(items: Iterable[str], limit: int = 6) -> str:
+    """A list in a sentence; what is beyond the limit is counted."""
+    found = list(items)
+    more = f" and {len(found) - limit} more" if len(found) > limit else ""
+    return ", ".join(found[:limit]) + more
+
+
+def key_facts(diagnosis: Diagnosis) -> list[tuple[str, str]]:
+    """Label and value of what a reader asks first: how sure, since when, who was hurt, compared with what."""
+    facts: list[tuple[str, str]] = []
+    causes = roots(diagnosis) if diagnosis.abstained is None else ()
+    if causes:
+        sure = [percent(root.probability) for root in causes if root.probability is not None]
+        if sure:
+            facts.append(("probability", " · ".join(sure)))
+        facts.append(("where", "; ".join(entity_place(root.entity) for root in causes)))
+        onsets = [root.onset_ns for root in causes if root.onset_ns is not None]
+        if onsets:
+            facts.append(("since", _since(min(onsets), diagnosis)))
+    if diagnosis.incident is not None:
+        how = " (given)" if diagnosis.incident.given else " (detected)"
+        facts.append(("incident", window(diagnosis.incident.window) + how))
+        facts.append(("baseline", window(diagnosis.incident.baseline)))
+    if diagnosis.impact.entries:
+        hurt = diagnosis.impact
+        share = f" ({percent(hurt.affected / hurt.requests)})" if hurt.requests else ""
+        counts = f"{number(hurt.affected)} of {number(hurt.requests)} requests{share}"
+        facts.append(("impact", f"{counts} at {joined(plain(name, 60) for name in hurt.entries)}"))
+    if diagnosis.case:
+        facts.append(("case", plain(diagnosis.case)))
+    return facts
+
+
+def _since(onset_ns: int, diagnosis: Diagnosis) -> str:
+    """The onset, and how long before (or after) users were hurt it came."""
+    words = moment(onset_ns)
+    if diagnosis.incident is None or not diagnosis.incident.breaches:
+        return words
+    lead = diagnosis.incident.onset_ns - onset_ns
+    if abs(lead) < 1e9:
+        return f"{words}, as users were hurt"
+    return f"{words}, {duration_ns(abs(lead))} {'before' if lead > 0 else 'after'} users were hurt"
