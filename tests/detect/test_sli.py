@@ -192,8 +192,8 @@ def test_a_declared_operation_is_the_only_sli() -> None:
     times, ms, failed = steady(600, 20)
     other = traffic(*steady(600, 20, 3), operation="GET /health", tag="b")
     data = facts(traffic(times, ms, failed | (times > 400)), other)
-    assert SliDetector().detect(data, sli={"entries": ["GET /health"]}) == []
-    assert len(SliDetector().detect(data, sli={"entries": ["GET /"]})) == 1
+    assert SliDetector().detect(data, sli={"operations": ["GET /health"]}) == []
+    assert len(SliDetector().detect(data, sli={"operations": ["GET /"]})) == 1
 
 
 def test_the_same_facts_give_the_same_answer_in_any_row_order() -> None:

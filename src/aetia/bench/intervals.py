@@ -48,17 +48,17 @@ class ClusterBootstrap:
         return totals
 
     def mean(self, values: NDArray[np.float64], *, share: bool = True) -> Estimate:
-        """Interval of a mean, values of shape (n,). With `share` the values lie in 0..1, and an interval
-        without width (all hits or all misses) is replaced by Wilson's over the number of clusters: twenty
-        hits in a row do not prove perfection."""
+        """Interval of a mean, values of shape (n,). With `share` the values lie in 0..1, without
+        it they are differences in -1..1. Where all draws agree (all hits, all misses, no difference) the
+        bootstrap has no width, but twenty hits in a row do not prove perfection: Wilson's interval over the
+        number of clusters takes its place, and for a difference a half-width of z² / (clusters + z²)."""
         if len(values) == 0:
             return Estimate()
         totals, sizes = self._totals(values), self._totals(np.ones(len(values)))
         drawn = (self.weights @ totals) / (self.weights @ sizes)
-        estimate = _percentiles(float(values.mean()), drawn)
-        if estimate.low != estimate.high:
-            return estimate
         point = float(values.mean())
+        if np.ptp(drawn) > 1e-12:
+            return _percentiles(point, drawn)
         if share:
             return Estimate(point, *wilson(point, self.size))
         half = _Z**2 / (self.size + _Z**2)

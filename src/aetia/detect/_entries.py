@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aetia.detect.latency import unsteadiness
 from aetia.model import entity
 from aetia.model.entity import Entity
-from aetia.signals.frames import F64, I64, Bool
+from aetia.signals.frames import F64, I32, I64, Bool
+from aetia.signals.red import grouped_quantiles
 from aetia.signals.view import Facts
 
 STEPS_NS = tuple(seconds * 1_000_000_000 for seconds in (5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600))
@@ -56,6 +58,16 @@ class Entries:
         cell = cell if mask is None else cell[mask]
         return np.bincount(cell, minlength=self.groups * self.bins).reshape(self.groups, self.bins).astype(np.float64)
 
+    def unsteadiness(self, inside: Bool) -> F64:
+        """Variation of each group's median latency between bins beyond chance, over the rows of the mask, (groups,)."""
+        cells = self.groups * self.bins
+        duration, cell = self.duration_ms[inside], (self.group * self.bins + self.bin)[inside]
+        medians = grouped_quantiles(duration, cell, cells, (0.5,)).reshape(self.groups, self.bins)
+        quartiles = grouped_quantiles(duration, self.group[inside], self.groups, (0.25, 0.75))
+        spread = np.nan_to_num((quartiles[:, 1] - quartiles[:, 0]) / 1.349)
+        count = np.bincount(cell, minlength=cells).reshape(self.groups, self.bins).astype(np.float64)
+        return unsteadiness(medians, spread, count)
+
 
 def entries(facts: Facts, operations: frozenset[str] = frozenset()) -> Entries | None:
     """The requests of the facts; None without entry spans. `operations` restricts them to declared SLIs.
@@ -83,7 +95,7 @@ def entries(facts: Facts, operations: frozenset[str] = frozenset()) -> Entries |
         group=group,
         time_ns=time,
         duration_ms=spans.duration_ns[rows] / 1e6,
-        failed=spans.error[rows],
+        failed=failed_for_user(spans.error[rows], spans.status_code[rows]),
         bin=position,
         first=np.searchsorted(group, np.arange(len(entities) + 1)),
         entities=entities,
@@ -91,6 +103,12 @@ def entries(facts: Facts, operations: frozenset[str] = frozenset()) -> Entries |
         whole=whole,
         step_ns=step,
     )
+
+
+def failed_for_user(error: Bool, status_code: I32) -> Bool:
+    """Requests that failed for whoever sent them: errors, and HTTP 4xx too, which a server does not call an error
+    of its own. What clients get wrong all the time is in the baseline."""
+    return error | ((status_code >= 400) & (status_code < 600))
 
 
 def _groups(facts: Facts, operation: I64, service: I64) -> tuple[I64, tuple[Entity, ...]]:

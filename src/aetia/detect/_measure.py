@@ -9,7 +9,7 @@ import numpy as np
 from aetia.detect._entries import Entries
 from aetia.detect._requests import Harm
 from aetia.detect._scan import densest
-from aetia.detect.latency import MIN_SLOW_SHARE, QUANTILES, limit_ms, median_cv
+from aetia.detect.latency import MIN_SLOW_SHARE, QUANTILES, limit_ms
 from aetia.detect.success import MIN_BASELINE, MIN_INCIDENT, share_p, success_hurt
 from aetia.detect.throughput import is_loss, loss_p
 from aetia.model.diagnosis import SliBreach
@@ -100,9 +100,7 @@ def _latency(
     n0, n1 = _count(data, halves.base), _count(data, halves.now)
     before = grouped_quantiles(data.duration_ms[halves.base], data.group[halves.base], data.groups, QUANTILES)
     after = grouped_quantiles(data.duration_ms[halves.now], data.group[halves.now], data.groups, QUANTILES)
-    cell = data.group * data.bins + data.bin
-    cells = grouped_quantiles(data.duration_ms[halves.base], cell[halves.base], data.groups * data.bins, (0.5,))
-    limit = limit_ms(before, median_cv(cells.reshape(data.groups, data.bins))[:, None])
+    limit = limit_ms(before, data.unsteadiness(halves.base)[:, None])
     more = 1.0
     if halves.base_seconds > 0 and halves.now_seconds > 0 and n0.sum() > 0:
         more = float(np.clip((n1.sum() / halves.now_seconds) / (n0.sum() / halves.base_seconds), 1.0, 4.0))

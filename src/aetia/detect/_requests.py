@@ -8,17 +8,21 @@ from typing import Literal
 import numpy as np
 
 from aetia.detect._entries import Entries
-from aetia.detect._scan import GOOD_BINS_TO_CLOSE, Stretch, scan_share, sharpened, stretches
-from aetia.detect.latency import MIN_SLOW_SHARE, QUANTILES, limit_ms, median_cv
+from aetia.detect._scan import GOOD_BINS_TO_CLOSE, SCALES, Stretch, scan_share, sharpened, stretches
+from aetia.detect.latency import MIN_SLOW_SHARE, QUANTILES, limit_ms
 from aetia.detect.throughput import dispersion, is_loss, loss_p, usual_rate
 from aetia.signals.frames import F64, Bool
 from aetia.signals.red import grouped_quantiles
 
 Sli = Literal["latency", "success", "throughput"]
-ALPHA = 0.01
+ALPHA = 0.05
+TESTS = 5 * len(SCALES)
+"""SLIs per group (failures, three latency quantiles, throughput) times window lengths."""
 MIN_HARM_NS = 10_000_000_000
 """Shorter harm is over before anyone could act; it falls into two bins of 5 s by the luck of their edges."""
 RECOVERED = 0.7
+SURE_OF_RATE = 0.9
+"""The median of 30 Poisson counts of 16 errs by 6 %; the test must not take it for exact."""
 MAX_LOAD_FACTOR = 4.0
 
 
@@ -56,15 +60,26 @@ def usual(data: Entries, reference: Bool | None) -> Usual:
     if reference is not None and reference.any():
         return _usual_of(data, reference)
     first = np.arange(data.bins) < max(1, data.bins // 3)
-    a, b = _usual_of(data, first), _usual_of(data, np.ones(data.bins, np.bool_))
+    every = np.ones(data.bins, np.bool_)
+    a, b = _usual_of(data, first), _usual_of(data, every)
+    # One limit for both, since a share is only comparable beyond the same limit.
     limit = np.fmin(a.limit_ms, b.limit_ms)
     return Usual(
         failed=np.fmin(a.failed, b.failed),
         quantile_ms=np.fmin(a.quantile_ms, b.quantile_ms),
         limit_ms=limit,
-        beyond=np.fmin(a.beyond, b.beyond),
+        beyond=np.fmin(_beyond(data, first, limit), _beyond(data, every, limit)),
         load=np.minimum(a.load, b.load),
     )
+
+
+def _beyond(data: Entries, reference: Bool, limit: F64) -> F64:
+    """Share of the reference's requests beyond each limit, (groups, 3), NaN where there are none."""
+    inside = reference[data.bin]
+    group, duration = data.group[inside], data.duration_ms[inside]
+    count = np.bincount(group, minlength=data.groups)[:, None]
+    slow = [np.bincount(group[duration > limit[group, q]], minlength=data.groups) for q in range(limit.shape[1])]
+    return np.where(count > 0, (np.stack(slow, axis=1) + 0.5) / (count + 1), np.nan)
 
 
 def _usual_of(data: Entries, reference: Bool) -> Usual:
@@ -73,13 +88,7 @@ def _usual_of(data: Entries, reference: Bool) -> Usual:
     count = np.bincount(group, minlength=data.groups)
     failed = np.bincount(group[data.failed[inside]], minlength=data.groups)
     quantile = grouped_quantiles(duration, group, data.groups, QUANTILES)
-    per_bin = grouped_quantiles(data.duration_ms, data.group * data.bins + data.bin, data.groups * data.bins, (0.5,))
-    per_bin = per_bin.reshape(data.groups, data.bins)[:, reference]
-    limit = limit_ms(quantile, median_cv(per_bin)[:, None])
-    beyond = np.stack(
-        [np.bincount(group[duration > limit[group, q]], minlength=data.groups) for q in range(len(QUANTILES))],
-        axis=1,
-    )
+    limit = limit_ms(quantile, data.unsteadiness(inside)[:, None])
     total = np.bincount(data.bin, minlength=data.bins).astype(np.float64)
     known = total[reference & data.whole]
     level = np.median(known) if len(known) else np.median(total)
@@ -90,7 +99,7 @@ def _usual_of(data: Entries, reference: Bool) -> Usual:
         failed=np.where(seen, (failed + 0.5) / (count + 1), np.nan),
         quantile_ms=quantile,
         limit_ms=limit,
-        beyond=np.where(seen[:, None], (beyond + 0.5) / (count[:, None] + 1), np.nan),
+        beyond=_beyond(data, reference, limit),
         load=load,
     )
 
@@ -108,7 +117,7 @@ def find(data: Entries, reference: Bool | None) -> list[Harm]:
 
 
 def _find(data: Entries, base: Usual) -> list[Harm]:
-    alpha = ALPHA / max(data.groups * 5 * max(data.bins // 3, 10), 1)
+    alpha = ALPHA / (max(data.groups, 1) * TESTS)
     count = data.count()
     failed = np.nan_to_num(base.failed, nan=0.5 / 10)
     # More than 3 points, and either a tenth of the successes or twice the failures.
@@ -179,8 +188,8 @@ def _find_losses(data: Entries, count: F64, alpha: float, base: Usual) -> list[H
         if width * 2 > data.bins:
             break
         k, rate = _window_sum(seen, width), expected * width
-        p = np.where(is_loss(k, rate), loss_p(k, rate, spread), 1.0)
-        hit = (p < alpha) & known
+        p = np.where(is_loss(k, rate), loss_p(k, SURE_OF_RATE * rate, spread), 1.0)
+        hit = (p < alpha * width / data.bins) & known
         hit[:, : width - 1] = False
         best = np.minimum(best, np.where(hit, p, 1.0))
         for back in range(width):

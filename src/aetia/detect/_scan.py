@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from aetia.signals.frames import F64, Bool
 from aetia.signals.stats import binomial_p
 
-SCALES = (3, 6, 12, 24)
+SCALES = (3, 6, 12, 24, 48)
 """Window lengths in bins: a burst is found by the short ones, a weak but lasting harm by the long ones."""
 GOOD_BINS_TO_CLOSE = 4
 MIN_REQUESTS = 5
@@ -30,7 +30,7 @@ class Stretch:
 def scan_share(bad: F64, count: F64, usual: F64, least: F64, alpha: float) -> list[Stretch]:
     """Stretches in which the bad share is above `least` and improbable at the `usual` share.
 
-    bad, count: (groups, bins); usual, least: (groups,). Opens when a window of 3, 6, 12 or 24 bins is
+    bad, count: (groups, bins); usual, least: (groups,). Opens when a window of 3 to 48 bins is
     broken, also without its worst bin (so one bad bin never opens), closes after 4 bins without such a
     window.
     """
@@ -52,7 +52,8 @@ def scan_share(bad: F64, count: F64, usual: F64, least: F64, alpha: float) -> li
         p = np.ones((groups, bins))
         g, b = np.nonzero(hot)
         p[g, b] = binomial_p(k[g, b], n[g, b], usual[g])
-        hit = p < alpha
+        # Windows overlap; those of one length make about bins / width independent tests.
+        hit = p < alpha * width / max(bins, width)
         best = np.minimum(best, np.where(hit, p, 1.0))
         active |= _spread_back(hit, width)
     return stretches(active, best)

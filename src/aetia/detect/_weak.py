@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from scipy.special import ndtr
 
 from aetia.detect._scan import Stretch, scan_flags, stretches
-from aetia.detect.latency import limit_ms, median_cv, tolerance
+from aetia.detect.latency import limit_ms, tolerance
 from aetia.detect.throughput import is_loss, usual_rate
 from aetia.model import entity
 from aetia.model.diagnosis import SliBreach
@@ -172,7 +172,7 @@ def _least_rise(one: Series, values: F64, level: float, spread: float, traffic: 
     """The smallest change of an SLI that hurts: the latency tolerance, 3 points of a share, 3 % of the
     traffic."""
     if one.what == "latency":
-        cv = float(median_cv(np.array([[level - spread, level - spread, level, level + spread, level + spread]]))[0])
+        cv = spread / max(abs(level), 1e-9)
         if one.unit == "ms":
             return float(limit_ms(level, cv)) - level
         return level * (float(tolerance(200.0, cv)) - 1)

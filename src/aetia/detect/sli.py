@@ -19,6 +19,7 @@ MERGE_NS = 60_000_000_000
 """Harms less than a minute apart belong to one incident."""
 INTERRUPTION_NS = 300_000_000_000
 MIN_BASELINE_NS = 60_000_000_000
+DECLARATIONS = ("metric", "metrics", "operation", "operations")
 STRONG_P = 1e-6
 ALERT_BASELINE_NS = 3_600_000_000_000
 
@@ -56,13 +57,12 @@ class SliDetector:
 
 
 def declared_names(sli: dict[str, object] | None) -> frozenset[str]:
-    """All texts among the values of a case's `sli` (and its keys with a null value), one level of lists
-    deep."""
+    """Metric names and entry operations that a case declares as its SLIs, under the keys of DECLARATIONS; each a
+    text or a list of texts. Other keys are results or notes and tell the detector nothing."""
     found: set[str] = set()
-    for key, value in (sli or {}).items():
-        if value is None:
-            found.add(key)
-        elif isinstance(value, str):
+    for key in DECLARATIONS:
+        value = (sli or {}).get(key)
+        if isinstance(value, str):
             found.add(value)
         elif isinstance(value, list | tuple):
             found |= {item for item in value if isinstance(item, str)}

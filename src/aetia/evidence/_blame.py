@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import numpy as np
 
-from aetia.signals.frames import F64, I32
+from aetia.signals.frames import F64, I32, Bool
+
+CALLER_DISCOUNT = 0.7
 
 
 def edge_blame(caller: I32, callee: I32, score: F64, mass: F64, n_services: int) -> F64:
     """Blame per service, shape (n_services,), in 0..1 (higher = more suspicious).
 
-    A neighbour of the culprit owns one abnormal edge among many sound ones; the culprit owns them all. For
-    each service: P = mean score of the edges that touch it, C = its edges' share of the total mass,
-    I = mean score of its incoming edges (P when it has none), blame = sqrt(I * F) with F = 2PC/(P+C).
+    A neighbour of the culprit owns one abnormal edge among many sound ones; the culprit owns them all. For each
+    service: P = the largest of the mean score of its incoming edges, of all its edges, and (at a discount: a callee
+    is the likelier end of a slow or broken call) of its outgoing ones; C = its edges' share of the total mass;
+    I = mean score of its incoming edges (its outgoing ones at the same discount when it has none);
+    blame = sqrt(I * F) with F = 2PC/(P+C).
     """
-    edges = len(score)
-    if edges == 0:
+    if len(score) == 0:
         return np.zeros(n_services)
-    total = float(mass.sum())
-    ends = np.concatenate([caller, callee])
-    touching = np.bincount(ends, minlength=n_services)
-    score_sum = np.bincount(ends, np.concatenate([score, score]), n_services)
-    mass_sum = np.bincount(ends, np.concatenate([mass, mass]), n_services)
-    incoming = np.bincount(callee, minlength=n_services)
-    incoming_sum = np.bincount(callee, score, n_services)
-    precision = np.divide(score_sum, touching, out=np.zeros(n_services), where=touching > 0)
-    coverage = mass_sum / total if total > 0 else np.zeros(n_services)
-    inward = np.divide(incoming_sum, incoming, out=precision.copy(), where=incoming > 0)
+
+    def mean(ends: I32) -> tuple[F64, Bool]:
+        count = np.bincount(ends, minlength=n_services)
+        total = np.bincount(ends, score, n_services)
+        return np.divide(total, count, out=np.zeros(n_services), where=count > 0), count > 0
+
+    inward, has_inward = mean(callee)
+    outward, _ = mean(caller)
+    count = np.bincount(np.concatenate([caller, callee]), minlength=n_services)
+    both_sum = np.bincount(np.concatenate([caller, callee]), np.concatenate([score, score]), n_services)
+    everywhere = np.divide(both_sum, count, out=np.zeros(n_services), where=count > 0)
+    mass_sum = np.bincount(np.concatenate([caller, callee]), np.concatenate([mass, mass]), n_services)
+    total_mass = float(mass.sum())
+    coverage = np.minimum(mass_sum / total_mass, 1.0) if total_mass > 0 else np.zeros(n_services)
+    precision = np.maximum(np.maximum(inward, everywhere), CALLER_DISCOUNT * outward)
+    reached = np.where(has_inward, inward, CALLER_DISCOUNT * outward)
     both = precision + coverage
     f_score = np.divide(2 * precision * coverage, both, out=np.zeros(n_services), where=both > 0)
-    return np.sqrt(inward * f_score)
+    return np.sqrt(reached * f_score)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from aetia.evidence._series import shifts
+from aetia.evidence._series import believed, shifts
 from aetia.signals.frames import F64
 from aetia.signals.view import View
 
-HALF_Z = 10.0
 FULL_EFFECT = float(np.log(2.0))
 
 
@@ -27,7 +26,7 @@ def residual_scores(view: View, what: str) -> dict[int, tuple[float, int]]:
             continue
         rising = moved.direction[row] * (series.bad or 1) > 0
         z = float(moved.z[row]) if rising else 0.0
-        score = z / (z + HALF_Z) * min(1.0, float(moved.effect[row]) / FULL_EFFECT)
+        score = float(believed(np.float64(z), moved.usual_z[row])) * min(1.0, float(moved.effect[row]) / FULL_EFFECT)
         if row_of[series.service] < 0 or score > strength[series.service]:
             row_of[series.service], strength[series.service] = row, score
             delta[series.service] = abs(float(moved.level[row] - moved.base[row])) if rising else 0.0

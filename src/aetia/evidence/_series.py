@@ -15,9 +15,14 @@ from aetia.signals.view import View
 MIN_BASELINE_BINS = 3
 ABSOLUTE_FLOOR = {"share": 0.01, "ms": 1.0}
 RELATIVE_FLOOR = 0.1
+USUAL = 0.9
 PEER_FLOOR = 0.1
 """Share of the typical level of a metric over all entities below which a movement is nothing: an idle service that
 goes from 0.1 % to 0.5 % of a core has not changed, although it has quintupled."""
+
+
+HALF_Z = 10.0
+"""z of a movement that is believed by half where the baseline is calm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +42,16 @@ class Shifts:
     direction: F64
     onset_ns: I64
     usable: Bool
+    usual_z: F64
+    """Largest z of baseline blocks that is usual (90 % quantile) among series of the same meaning: 0 where the
+    baseline has too few blocks to say."""
     gone: Bool
     """Series that reported throughout the baseline and stopped in the incident."""
+
+
+def believed(z: F64, usual_z: F64) -> F64:
+    """z as a score 0..1: half of it where z is HALF_Z or twice what the baseline itself shows now and then."""
+    return z / (z + np.maximum(HALF_Z, 2.0 * usual_z))
 
 
 def shifts(view: View) -> Shifts:
@@ -89,7 +102,7 @@ def _compute(view: View) -> Shifts:
         empty, off = np.zeros(count), np.zeros(count, np.bool_)
         return Shifts(
             base=empty, level=empty, z=empty, effect=empty, direction=empty,
-            onset_ns=np.full(count, -1, np.int64), usable=off, gone=off,
+            onset_ns=np.full(count, -1, np.int64), usable=off, gone=off, usual_z=empty,
         )  # fmt: skip
     seen, now = np.isfinite(baseline).sum(axis=1), np.isfinite(incident).sum(axis=1)
     usable = (seen >= MIN_BASELINE_BINS) & (now > 0)
@@ -103,12 +116,13 @@ def _compute(view: View) -> Shifts:
             continue
         swap = np.nan_to_num(side["z"]) > np.nan_to_num(best["z"])
         best = {key: np.where(swap, side[key], best[key]) for key in best}
+    usual = _usual_z(frame, best["worst_null"])
     onset = _onset(frame, in_incident, incident, best)
     for key in ("z", "effect"):
         best[key] = np.where(usable, np.nan_to_num(best[key]), 0.0)
     return Shifts(
         base=best["base"], level=best["level"], z=best["z"], effect=best["effect"], direction=best["direction"],
-        onset_ns=np.where(usable, onset, -1), usable=usable, gone=gone,
+        onset_ns=np.where(usable, onset, -1), usable=usable, gone=gone, usual_z=usual,
     )  # fmt: skip
 
 
@@ -122,9 +136,21 @@ def _one_side(frame: MetricFrame, baseline: F64, incident: F64, floor_of_kind: F
         scale = spread + RELATIVE_FLOOR * np.abs(base) + floor + 1e-12
         z = np.maximum(sign * (level - base) / scale, 0.0)
         effect = np.abs(np.log((np.abs(level) + floor + 1e-12) / (np.abs(base) + floor + 1e-12)))
+        worst = np.nanmax(np.where(np.isfinite(null), sign * (null - base[:, None]) / scale[:, None], 0.0), axis=1)
     return {
         "base": base, "level": level, "z": z, "effect": effect, "direction": np.full(len(z), sign), "scale": scale,
+        "worst_null": worst,
     }  # fmt: skip
+
+
+def _usual_z(frame: MetricFrame, worst_null: F64) -> F64:
+    """The 90 % quantile of the largest baseline z over the series of each meaning, shape (s,)."""
+    what = np.array([s.what for s in frame.series], dtype=np.str_)
+    usual = np.zeros(len(what))
+    for kind in np.unique(what):
+        rows = what == kind
+        usual[rows] = float(np.quantile(worst_null[rows], USUAL))
+    return usual
 
 
 def _nanmedian(values: F64) -> F64:

@@ -14,10 +14,11 @@ import numpy as np
 
 from aetia.evidence._blame import edge_blame
 from aetia.evidence._edges import Calls, calls_of
+from aetia.evidence._material import material
 from aetia.evidence._memo import once
 from aetia.evidence._places import service_or_external
 from aetia.evidence._samples import GroupShift, group_shift
-from aetia.evidence._series import measure_series, series_name, shifts
+from aetia.evidence._series import believed, measure_series, series_name, shifts
 from aetia.evidence.channel import Finding, Reading
 from aetia.model import entity
 from aetia.model.diagnosis import Claim
@@ -28,7 +29,6 @@ from aetia.signals.view import View
 
 MIN_CALLS = 4
 MIN_POOL = 8
-HALF_Z = 10.0
 FULL_EFFECT = float(np.log(2.0))
 MIN_SCORE = 0.03
 
@@ -106,6 +106,7 @@ def _span_edges(view: View) -> _Edges | None:
     mass = n * np.maximum(shift.incident_median - base_median, 0.0)
     edge_key, edge = np.unique(key[:, :2], axis=0, return_inverse=True)
     edge = edge.ravel()
+    bounded = bounded * material(view, shift.incident_median - base_median)
     weight = np.sqrt(n)
     total = np.bincount(edge, weight, len(edge_key))
     score = np.bincount(edge, weight * bounded, len(edge_key)) / np.maximum(total, 1e-9)
@@ -153,8 +154,7 @@ def _metric_edges(view: View) -> _Edges | None:
         if not moved.usable[row] or moved.direction[row] < 0:
             score, mass = 0.0, 0.0
         else:
-            z = float(moved.z[row])
-            score = z / (z + HALF_Z) * min(1.0, float(moved.effect[row]) / FULL_EFFECT)
+            score = float(believed(moved.z[row], moved.usual_z[row])) * min(1.0, float(moved.effect[row]) / FULL_EFFECT)
             mass = max(float(moved.level[row] - moved.base[row]), 0.0)
         pair = (series.caller, series.callee)
         if pair not in edges or score > edges[pair][0]:

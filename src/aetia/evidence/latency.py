@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from aetia.evidence._edges import is_waiting
+from aetia.evidence._material import material
 from aetia.evidence._memo import once
 from aetia.evidence._places import service_or_external
 from aetia.evidence._residual import residual_scores
@@ -84,6 +85,7 @@ def _from_spans(view: View) -> list[Finding]:
     confidence = np.minimum(1.0, shift.incident_count / MIN_CALLS)
     bounded = np.where(enough, shift.bounded * confidence, 0.0)
     rise = np.maximum(shift.incident_median - shift.base_median, (shift.incident_p90 - shift.base_p90) / 2)
+    bounded = bounded * material(view, rise)
     mass = np.where(bounded > 0, np.maximum(rise, 0.0) * shift.incident_count, 0.0)
     n = len(view.names.services)
     total = float(mass.sum())

@@ -1,8 +1,7 @@
 """Metric shift: any metric of a service that left its baseline, whatever it means.
 
 The last resort where nothing more specific is recorded; network counters and metrics of unknown meaning come here.
-Source: robust shift as in BARO (Pham et al., FSE 2024), two-sided and with floors. Score: 0.6 times effect size times
-z/(z+20); higher = more suspicious. Cost: O(series x bins).
+Source: robust shift as in BARO (Pham et al., FSE 2024), two-sided and with floors. Score: 0.6 times effect size times the belief in z; higher = more suspicious. Cost: O(series x bins).
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from aetia.evidence._places import place
-from aetia.evidence._series import measure_series, series_name, shifts
+from aetia.evidence._series import believed, measure_series, series_name, shifts
 from aetia.evidence.channel import Finding, Reading
 from aetia.evidence.resources import MEANING
 from aetia.model.diagnosis import Claim
@@ -20,7 +19,6 @@ from aetia.plugins import plugin
 from aetia.signals.view import View
 
 FULL = 0.6
-HALF_Z = 20.0
 FULL_EFFECT = float(np.log(4.0))
 MIN_SCORE = 0.05
 SYMPTOMS = ("latency", "errors", "success", "restarts")
@@ -42,7 +40,7 @@ class MetricShift:
             return Reading(silent="no metrics")
         moved = shifts(view)
         other = np.array([s.what not in MEANING and s.what not in SYMPTOMS for s in view.metrics.series], dtype=bool)
-        score = FULL * moved.z / (moved.z + HALF_Z) * np.minimum(1.0, moved.effect / FULL_EFFECT)
+        score = FULL * believed(moved.z, moved.usual_z) * np.minimum(1.0, moved.effect / FULL_EFFECT)
         score = np.where(other & moved.usable, score, 0.0)
         kept: dict[str, int] = {}
         findings: list[Finding] = []

@@ -12,7 +12,7 @@ import numpy as np
 
 from aetia.evidence._load import traffic_ratio
 from aetia.evidence._places import place
-from aetia.evidence._series import Shifts, measure_series, series_name, shifts
+from aetia.evidence._series import Shifts, believed, measure_series, series_name, shifts
 from aetia.evidence.channel import Finding, Reading
 from aetia.model.diagnosis import Claim
 from aetia.model.faults import FaultClass
@@ -23,7 +23,7 @@ from aetia.signals.view import View
 MEANING: dict[str, tuple[FaultClass, str, float]] = {
     "cpu": ("B", "cpu", 1.0),
     "memory": ("B", "memory", 0.8),
-    "disk": ("B", "disk", 0.8),
+    "disk": ("B", "disk", 0.6),
     "pool": ("B", "pool_exhaustion", 0.9),
     "saturation": ("B", "node_pressure", 0.7),
     "threads": ("F", "lock", 0.7),
@@ -31,7 +31,6 @@ MEANING: dict[str, tuple[FaultClass, str, float]] = {
     "clock": ("F", "clock_skew", 0.9),
 }
 """Fault class, fault, and how far the kind is to be trusted: memory also moves with every restart and release."""
-HALF_Z = 10.0
 FULL_EFFECT = float(np.log(2.0))
 MIN_SCORE = 0.05
 
@@ -67,7 +66,7 @@ class Resources:
         weight = np.array([MEANING[s.what][2] if s.what in MEANING else 0.0 for s in view.metrics.series])
         upward = (moved.direction > 0) | np.array([s.bad < 0 for s in view.metrics.series], dtype=bool)
         z, effect = _beyond_load(view, moved)
-        score = weight * (z / (z + HALF_Z)) * np.minimum(1.0, effect / FULL_EFFECT)
+        score = weight * believed(z, moved.usual_z) * np.minimum(1.0, effect / FULL_EFFECT)
         return np.where(upward & moved.usable, score, 0.0)
 
     def _finding(self, view: View, row: int, score: float, moved: Shifts) -> Finding | None:

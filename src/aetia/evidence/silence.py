@@ -11,22 +11,27 @@ from typing import Any
 
 import numpy as np
 
+from aetia.evidence._edges import calls_of
 from aetia.evidence._load import covered_seconds
 from aetia.evidence._memo import once
 from aetia.evidence._places import place, service_or_external
+from aetia.evidence._presence import presence
 from aetia.evidence._series import shifts
 from aetia.evidence.channel import Finding, Reading
 from aetia.model import entity
 from aetia.model.diagnosis import Claim
 from aetia.model.errors import SignalError
+from aetia.model.window import NS_PER_SECOND
 from aetia.plugins import plugin
-from aetia.signals.frames import F64, I32, I64
+from aetia.signals.frames import KIND_CLIENT, F64, I32, I64
 from aetia.signals.red import service_entry_mask
 from aetia.signals.view import View
 
 TOLERATED_LOSS = 0.4
 """Share of the work that may go missing before it counts: load shifts and sampling lose that much without a fault."""
 MIN_EXPECTED = 8.0
+UNSEEN_DEMAND = 0.5
+RECENT_NS = 600 * NS_PER_SECOND
 MIN_SERIES = 2
 
 
@@ -73,26 +78,38 @@ def _served(view: View, of: str) -> tuple[F64, F64]:
     return once(view, f"served by {of}", build)
 
 
-def _lost(before: F64, after: F64, demand: F64, seconds: float) -> tuple[F64, F64]:
-    """(lost share beyond tolerance 0..1, expected calls) given the demand ratio of each entity."""
+def _lost(before: F64, after: F64, demand: F64, seconds: float) -> F64:
+    """Lost share of the expected work beyond tolerance, 0..1, given the demand ratio of each entity."""
     expected = before * np.minimum(demand, 1.0) * seconds
     lost = 1.0 - np.divide(after * seconds, expected, out=np.ones_like(expected), where=expected > 0)
     beyond = np.clip((lost - TOLERATED_LOSS) / (1.0 - TOLERATED_LOSS), 0.0, 1.0)
     # Poisson: a loss of the expected count by its own square root is noise.
     sure = np.clip((lost * expected / np.sqrt(np.maximum(expected, 1.0)) - 2.0) / 3.0, 0.0, 1.0)
-    return np.where(expected >= MIN_EXPECTED, beyond * sure, 0.0), expected
+    return np.where(expected >= MIN_EXPECTED, beyond * sure, 0.0)
 
 
-def _demand(view: View, before: F64, after: F64) -> F64:
-    """Incident over baseline work of the callers of each service, weighted by calls; 1 for entry services."""
+def _demand(view: View, before: F64, after: F64) -> tuple[F64, bool]:
+    """(incident over baseline demand per service, whether it was seen at the callers).
+
+    Client spans show what callers asked for, answered or not. Without them the callers' own work stands for it, and a
+    caller that decides to call less looks like a silent callee. Services that nobody calls have a demand of 1.
+    """
     n = len(before)
+    calls = calls_of(view)
+    told = view.spans.kind[calls.row] == KIND_CLIENT
+    if told.any():
+        base, incident = view.span_masks
+        seconds = [max(covered_seconds(view.spans.start_ns, mask), 1e-9) for mask in (base, incident)]
+        asked = np.bincount(calls.callee[told & ~calls.incident], minlength=n) / seconds[0]
+        now = np.bincount(calls.callee[told & calls.incident], minlength=n) / seconds[1]
+        return np.divide(now, asked, out=np.ones(n), where=asked > 0), True
     topology = view.topology
     keep = (topology.caller != topology.callee) & (topology.calls > 0)
     caller, callee, weight = topology.caller[keep], topology.callee[keep], topology.calls[keep].astype(np.float64)
     ratio = np.divide(after, before, out=np.ones(n), where=before > 0)
     total = np.bincount(callee, weight, n)
     asked = np.bincount(callee, weight * ratio[caller], n)
-    return np.divide(asked, total, out=np.ones(n), where=total > 0)
+    return np.divide(asked, total, out=np.ones(n), where=total > 0), False
 
 
 def _incident_seconds(view: View) -> float:
@@ -103,8 +120,8 @@ def _services(view: View) -> list[Finding]:
     if len(view.spans) == 0 or not view.span_masks[1].any():
         return []
     before, after = _served(view, "service")
-    demand = _demand(view, before, after)
-    lost, _ = _lost(before, after, demand, _incident_seconds(view))
+    demand, seen = _demand(view, before, after)
+    lost = _lost(before, after, demand, _incident_seconds(view)) * (1.0 if seen else UNSEEN_DEMAND)
     out: list[Finding] = []
     for code in np.flatnonzero(lost > 0.05).tolist():
         name = view.names.services[code]
@@ -127,8 +144,11 @@ def _instances(view: View) -> list[Finding]:
     ratio = np.divide(service_after, service_before, out=np.ones(len(service_before)), where=service_before > 0)
     siblings = np.bincount(owner[owner >= 0], minlength=len(service_before))
     demand = np.where(owner >= 0, ratio[np.maximum(owner, 0)], 1.0)
-    lost, _ = _lost(before, after, demand, _incident_seconds(view))
-    lost = np.where((owner >= 0) & (siblings[np.maximum(owner, 0)] > 1), lost, 0.0)
+    lost = _lost(before, after, demand, _incident_seconds(view))
+    heard = presence(view)
+    # An instance that left long before the incident, or came after it, was replaced and did not fall silent now.
+    recent = (heard.first_ns < view.incident.start_ns) & (heard.last_ns >= view.incident.start_ns - RECENT_NS)
+    lost = np.where(recent & (owner >= 0) & (siblings[np.maximum(owner, 0)] > 1), lost, 0.0)
     out: list[Finding] = []
     for code in np.flatnonzero(lost > 0.05).tolist():
         where = place(view, instance=code)

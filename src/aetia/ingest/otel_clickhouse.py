@@ -8,9 +8,9 @@ CamelCase or in snake_case. The file's name does not matter, its columns do. Met
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import pyarrow as pa
@@ -39,7 +39,7 @@ from aetia.ingest.semconv import (
     first,
     series_labels,
 )
-from aetia.ingest.values import Column, as_column, category, chunked, decoded, pc, span_kind, text
+from aetia.ingest.values import Column, as_column, category, chunked, decoded, parse_times, pc, span_kind, text
 from aetia.model.errors import CorruptSource
 from aetia.model.tables import Dropped, Telemetry
 from aetia.plugins import plugin
@@ -160,9 +160,8 @@ class _Maps:
         if column is None:
             return
         encoded: Any = category(text(json_text(as_column(column, rows))))
-        self.maps = [
-            _as_map(value) for value in (encoded.chunk(0).dictionary.to_pylist() if encoded.num_chunks else [])
-        ]
+        distinct = encoded.chunk(0).dictionary.to_pylist() if encoded.num_chunks else []
+        self.maps = [_as_map(value) for value in distinct]
         self.codes = chunked([chunk.indices for chunk in encoded.chunks], pa.int32())
 
     def each(self, function: Callable[[Mapping[str, Any]], str | None], rows: int) -> Column:
@@ -277,7 +276,15 @@ def _is_delta(column: Column) -> Column:
     return pc.fill_null(pc.is_in(pc.utf8_lower(text(column)), value_set=words), False)
 
 
-def _metrics(kind: str, columns: dict[str, Column], path: Path) -> Telemetry:
+class _Series(NamedTuple):
+    """What the points of a metric file share: places by column name, labels and temporality by row."""
+
+    places: dict[str, Column]
+    labels: list[dict[str, Any]]
+    delta: Sequence[bool]
+
+
+def _series(columns: Mapping[str, Column]) -> _Series:
     rows = _count(columns)
     resource = _Maps(columns.get("resourceattributes"), rows)
     attributes = _Maps(columns.get("attributes"), rows)
@@ -286,24 +293,24 @@ def _metrics(kind: str, columns: dict[str, Column], path: Path) -> Telemetry:
         "instance": resource.first(INSTANCE_KEYS, rows),
         "node": resource.first(NODE_KEYS, rows),
     }
-    labels = _labels(resource, attributes, rows)
     delta = [False] * rows
     if "aggregationtemporality" in columns:
-        delta = _is_delta(columns["aggregationtemporality"]).to_pylist()
-    if kind == "values":
-        work: dict[str, Any] = {
-            "time": columns["timeunix"], "name": columns["metricname"], "value": columns["value"],
-            "unit": columns.get("metricunit"), "attributes": _label_text(labels, delta), **places,
-        }  # fmt: skip
-        if "ismonotonic" in columns:
-            work["type"] = pc.if_else(_is_true(columns["ismonotonic"]), "counter", "gauge")
-        else:
-            work["type"] = "gauge"
-        table, dropped = to_metrics(work, source=str(path))
-        return Telemetry(metrics=table).with_dropped(*dropped)
-    return _distributions(
-        kind, columns, {name: column.to_pylist() for name, column in places.items()}, labels, delta, path
-    )
+        delta = cast(list[bool], _is_delta(columns["aggregationtemporality"]).to_pylist())
+    return _Series(places, _labels(resource, attributes, rows), delta)
+
+
+def _metrics(kind: str, columns: dict[str, Column], path: Path) -> Telemetry:
+    series = _series(columns)
+    if kind != "values":
+        return _distributions(kind, columns, series, path)
+    work: dict[str, Any] = {
+        "time": columns["timeunix"], "name": columns["metricname"], "value": columns["value"],
+        "unit": columns.get("metricunit"), "attributes": _label_text(series), "type": "gauge", **series.places,
+    }  # fmt: skip
+    if "ismonotonic" in columns:
+        work["type"] = pc.if_else(_is_true(columns["ismonotonic"]), "counter", "gauge")
+    table, dropped = to_metrics(work, source=str(path))
+    return Telemetry(metrics=table).with_dropped(*dropped)
 
 
 def _labels(resource: _Maps, attributes: _Maps, rows: int) -> list[dict[str, Any]]:
@@ -318,10 +325,10 @@ def _labels(resource: _Maps, attributes: _Maps, rows: int) -> list[dict[str, Any
     return out
 
 
-def _label_text(labels: list[dict[str, Any]], delta: list[bool]) -> Any:
+def _label_text(series: _Series) -> Any:
     cache: dict[tuple[int, bool], str | None] = {}
     out: list[str | None] = []
-    for item, increments in zip(labels, delta, strict=True):
+    for item, increments in zip(series.labels, series.delta, strict=True):
         key = (id(item), increments)
         if key not in cache:
             full = {**item, TEMPORALITY_KEY: "delta"} if increments else item
@@ -330,23 +337,19 @@ def _label_text(labels: list[dict[str, Any]], delta: list[bool]) -> Any:
     return pa.array(out, pa.string())
 
 
-def _distributions(
-    kind: str, columns: Mapping[str, Column], places: Mapping[str, list[Any]], labels: list[dict[str, Any]],
-    delta: list[bool], path: Path,
-) -> Telemetry:  # fmt: skip
+def _distributions(kind: str, columns: Mapping[str, Column], series: _Series, path: Path) -> Telemetry:
     """Histograms and summaries: a loop over points, each of which becomes many rows."""
-    from aetia.ingest.values import parse_times
-
+    places = [series.places[name].to_pylist() for name in ("service", "instance", "node")]
     times = parse_times(columns["timeunix"]).cast(pa.int64()).to_pylist()
     data = {name: decoded(column).to_pylist() for name, column in columns.items() if name not in ("timeunix",)}
     rows = MetricRows()
     bad = 0
     for row, time in enumerate(times):
-        rows.at(places["service"][row], places["instance"][row], places["node"][row])
+        rows.at(*(place[row] for place in places))
         item = {name: values[row] for name, values in data.items()}
-        point = Point(time, str(item["metricname"] or ""), item.get("metricunit"), labels[row])
+        point = Point(time, str(item["metricname"] or ""), item.get("metricunit"), series.labels[row])
         try:
-            _add_point(rows, kind, point, item, delta[row])
+            _add_point(rows, kind, point, item, series.delta[row])
         except (TypeError, ValueError):
             bad += 1
     work = {name: values for name, values in rows.columns.items() if values}

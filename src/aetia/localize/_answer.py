@@ -19,6 +19,7 @@ PROVEN = 5
 """Hypotheses that carry evidence; the others are ranked only."""
 PER_HYPOTHESIS = 4
 MAX_RANKED = 20
+SLOWNESS_EXPLAINED = 2.0
 MAX_REJECTED = 8
 
 
@@ -80,6 +81,10 @@ def _fault(board: Board, parts: list[tuple[float, int]], candidate: int) -> tupl
             fault[finding.fault_class] = (weight, finding.fault)
     if not mass:
         return None, None
+    deeper = max(mass.get("A", 0.0), mass.get("B", 0.0), mass.get("F", 0.0))
+    if "D" in mass:
+        # Slowness is what pressure, pauses and restarts look like from outside.
+        mass["D"] *= max(0.0, 1.0 - SLOWNESS_EXPLAINED * deeper)
     chosen = max(sorted(mass), key=lambda c: mass[c])
     return chosen, fault[chosen][1]
 

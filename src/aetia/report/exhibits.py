@@ -15,7 +15,7 @@ from aetia.signals.critical_path import critical_path
 from aetia.signals.frames import I64, SEVERITY_WARN, Bool, SpanFrame
 from aetia.signals.view import View
 
-GRAPH_NODES = 26
+GRAPH_NODES = 22
 TRACE_ROWS = 40
 TEMPLATE_ROWS = 10
 MIN_EXPECTED = 5.0

@@ -58,9 +58,8 @@ def _sha256(content: str) -> str:
 
 
 def _header(diagnosis: Diagnosis, sections: list[tuple[str, str, str]]) -> str:
-    facts = "".join(
-        f"<dt>{text(label)}</dt><dd>{text(value, 400)}</dd>" for label, value in wording.key_facts(diagnosis)
-    )
+    shown = [item for item in wording.key_facts(diagnosis) if item[0] not in ("probability", "where")]
+    facts = "".join(f"<dt>{text(label)}</dt><dd>{text(value, 400)}</dd>" for label, value in shown)
     links = "".join(f'<a href="#{key}">{title}</a>' for key, title, _ in sections)
     return (
         f'<header><p class="brand">AETIA · DIAGNOSIS</p><h1>{text(wording.headline(diagnosis), 400)}</h1>'
@@ -167,7 +166,8 @@ def _chains(diagnosis: Diagnosis) -> str:
 
 def _graph(diagnosis: Diagnosis, shown: Exhibits) -> str:
     assert shown.graph is not None
-    hidden = f"{shown.graph.hidden} services further away are not drawn. " if shown.graph.hidden else ""
+    count = shown.graph.hidden
+    hidden = f"{count} more, further away, {'is' if count == 1 else 'are'} not drawn. " if count else ""
     legend = (
         '<p class="legend"><span><i class="i-root"></i>root cause</span>'
         '<span><i class="i-hot"></i>way of the fault</span><span><i class="i-hurt"></i>users hurt here</span>'

@@ -13,6 +13,8 @@ from itertools import pairwise
 
 Edge = tuple[int, int]
 SWEEPS = 12
+BEND = 0.35
+"""Room that an edge takes where it passes between nodes, in rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,7 @@ def layered(nodes: int, edges: Sequence[Edge]) -> Layout:
     chains, layer = _split(forward, layer)
     links = [link for chain in chains.values() for link in pairwise(chain)]
     order = _ordered(layer, links)
-    rows = _rows(order, links, len(layer))
+    rows = _rows(order, links, [1.0] * nodes + [BEND] * (len(layer) - nodes))
     routes = tuple(_route(edge, chains, layer, rows) for edge in edges)
     return Layout(
         place=tuple((layer[i], rows[i]) for i in range(nodes)),
@@ -148,41 +150,50 @@ def _crossings(order: list[list[int]], links: list[Edge]) -> int:
     )
 
 
-def _rows(order: list[list[int]], links: list[Edge], nodes: int) -> list[float]:
-    """Vertical position of each node: near its neighbours, one row apart, order kept."""
-    neighbours: list[list[int]] = [[] for _ in range(nodes)]
+def _rows(order: list[list[int]], links: list[Edge], sizes: list[float]) -> list[float]:
+    """Vertical position of each node: near its neighbours, no overlap, order kept."""
+    neighbours: list[list[int]] = [[] for _ in sizes]
     for tail, head in links:
         neighbours[tail].append(head)
         neighbours[head].append(tail)
-    tallest = max(len(row) for row in order)
-    rows = [0.0] * nodes
+    offsets = {node: at for row in order for node, at in zip(row, _stacked(row, sizes), strict=True)}
+    tallest = max(offsets.values())
+    rows = [0.0] * len(sizes)
     for row in order:
-        for position, node in enumerate(row):
-            rows[node] = position + (tallest - len(row)) / 2
+        for node in row:
+            rows[node] = offsets[node] + (tallest - offsets[row[-1]]) / 2
     for _ in range(SWEEPS):
         for row in order:
             wanted = [
                 sum(rows[n] for n in neighbours[node]) / len(neighbours[node]) if neighbours[node] else rows[node]
                 for node in row
             ]
-            for node, at in zip(row, _apart(wanted), strict=True):
+            for node, at in zip(row, _apart(wanted, _stacked(row, sizes)), strict=True):
                 rows[node] = at
     lowest = min(rows)
     return [at - lowest for at in rows]
 
 
-def _apart(wanted: list[float]) -> list[float]:
-    """The positions nearest to the wanted ones (least squares) that are at least one apart: pool adjacent
-    violators after the gaps are taken out."""
+def _stacked(row: list[int], sizes: list[float]) -> list[float]:
+    """Positions of the nodes of one layer when they touch."""
+    places = [0.0]
+    for above, below in pairwise(row):
+        places.append(places[-1] + (sizes[above] + sizes[below]) / 2)
+    return places
+
+
+def _apart(wanted: list[float], stacked: list[float]) -> list[float]:
+    """The positions nearest to the wanted ones (least squares) that do not overlap: pool adjacent violators
+    after the room of the nodes is taken out."""
     blocks: list[tuple[float, int]] = []
-    for index, at in enumerate(wanted):
-        total, count = at - index, 1
+    for at, offset in zip(wanted, stacked, strict=True):
+        total, count = at - offset, 1
         while blocks and blocks[-1][0] / blocks[-1][1] > total / count:
             held, size = blocks.pop()
             total, count = total + held, count + size
         blocks.append((total, count))
     flat = [total / count for total, count in blocks for _ in range(count)]
-    return [at + index for index, at in enumerate(flat)]
+    return [at + offset for at, offset in zip(flat, stacked, strict=True)]
 
 
 def _route(

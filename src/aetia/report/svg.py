@@ -12,9 +12,11 @@ from aetia.report import wording
 from aetia.report.exhibits import CallGraph, ExampleTrace, GraphEdge, GraphNode, TraceRow
 from aetia.report.layout import layered
 
-NODE_W, NODE_H, GAP_X, GAP_Y, MARGIN = 148, 40, 66, 20, 14
+NODE_W, NODE_H, GAP_X, GAP_Y, MARGIN = 144, 38, 56, 16, 14
 CHART_W, CHART_H, LEFT, RIGHT, TOP, BOTTOM = 520, 170, 62, 10, 12, 24
 PLOT_W, PLOT_H = CHART_W - LEFT - RIGHT, CHART_H - TOP - BOTTOM
+GRAPH_W = 1040
+"""A graph narrower than this is centred and not blown up."""
 ROW_H, LABEL_W, BAR_W, TIME_W = 20, 330, 520, 84
 
 
@@ -28,8 +30,9 @@ def call_graph(graph: CallGraph) -> str:
     drawn = layered(len(graph.nodes), [(edge.caller, edge.callee) for edge in graph.edges])
     width = 2 * MARGIN + drawn.layers * NODE_W + (drawn.layers - 1) * GAP_X
     height = 2 * MARGIN + (drawn.height - 1) * (NODE_H + GAP_Y) + NODE_H
+    shown = max(width, GRAPH_W)
     parts = [
-        f'<svg class="graph" viewBox="0 0 {width} {height:.0f}" width="{width}" height="{height:.0f}" role="group"'
+        f'<svg class="graph" viewBox="{(width - shown) / 2:.0f} 0 {shown} {height:.0f}" role="group"'
         ' aria-label="Call graph around the root cause">',
         '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7"'
         ' orient="auto-start-reverse"><path d="M0 0 L8 4 L0 8 z" class="tip"/></marker>'
@@ -126,7 +129,9 @@ def chart(evidence: Evidence, incident: Incident | None) -> str:
     if found is None:
         return ""
     known = [value for value in found.values if value is not None]
-    low, high = min(0.0, *known), max(known)
+    low, high = min(known), max(known)
+    if high - low >= 0.3 * high:
+        low = min(low, 0.0)  # a signal that moves little in proportion to its level would be a flat line
     end = found.start_ns + len(found.values) * found.step_ns
     scale = _Scale(found.start_ns, end, low, high if high > low else low + 1.0)
     extremes = f"lowest {wording.quantity(min(known), found.unit)}, highest {wording.quantity(high, found.unit)}"

@@ -210,6 +210,8 @@ def sparkline(values: Sequence[float | None], width: int = 32, mark: int | None 
     `mark` is the index of the first value of the incident; a bar is drawn before it.
     """
     bins = min(width, len(values))
+    if bins == 0:
+        return ""
     edges = [index * len(values) // bins for index in range(bins + 1)]
     parts = [[value for value in values[a:b] if value is not None] for a, b in pairwise(edges)]
     means = [sum(part) / len(part) if part else None for part in parts]

@@ -22,14 +22,14 @@ from aetia.signals.log_shapes import MAX_KEY_BYTES, SITE_DIGIT, shapes
 
 WILDCARD = "<*>"
 _MAX_TOKENS = 96
-_SIMILARITY = 0.4
+_SIMILARITY = 0.6
 _SITE_SIMILARITY = 0.5
 
 _SITE = re.compile(rf"[\w.$/\\-]*?([\w$-]+(?:\.[a-z]+)?[#:][{chr(SITE_DIGIT)}-{chr(SITE_DIGIT + 9)}]+)")
 _SITE_DIGITS = {SITE_DIGIT + d: str(d) for d in range(10)}
 _SITE_TO_ZERO = {SITE_DIGIT + d: "0" for d in range(10)}
 _EXCEPTION = re.compile(
-    r"(?<![\w.])(?:[a-z_][\w$]*\.)*[A-Z][\w$]*(?:Exception|Error|Throwable|Interrupt|Fault|Exit)\b(?=:|\s|$|[,;)\]\"'])"
+    r"(?<![\w.])(?:[a-z_][\w$]*\.)*[A-Z][\w$]*(?:Exception|Error|Throwable|Interrupt|Fault|Exit)(?:\$\w+)?\b(?=:|\s|$|[,;)\]\"'])"
 )
 _PLAIN_ERROR = re.compile(r"(?:[A-Z]\w*\.)*(?:Error|Exception|Fault|Exit|Throwable)")
 _JSON_MESSAGE = re.compile(
@@ -45,6 +45,8 @@ class _Rule(NamedTuple):
 
 _HOST = r"(?:[A-Za-z0][\w-]*\.){2,}[A-Za-z][\w-]*"
 _PATH = r"[\w.@%~+*$-]"
+_DAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
+_MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 _RULES = tuple(
     _Rule(re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -60,6 +62,8 @@ _RULES = tuple(
         (r"(?<![\w<>])[-+]0", "0"),
         (r"0+(?:[.,:/_-]0+)*", WILDCARD),
         (r"<\*>(?:[.:,/_-]?<\*>)+", WILDCARD),
+        (rf"\b(?:{_DAY}[a-z]*,? )?{_MONTH}[a-z]{{0,6}},? (?=<\*>)", WILDCARD + " "),
+        (r"(<\*> ?)[KMGT]i?B\b", r"\1B"),
         # "1292 bytes (1.26 KB)" says one thing twice; "<1 sec" is an amount like "00:19".
         (r" \(<\*> ?[KMGT]?i?[Bb](?:ytes)?\)", ""),
         (r"<<\*> ?(?:sec|s|ms|min)\b", WILDCARD),

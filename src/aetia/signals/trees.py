@@ -16,9 +16,10 @@ _ROOM = 1 << 62
 def cut_cycles(parent: I32, start: I64, key: U64) -> tuple[I32, int]:
     """Parents with every cycle cut at its earliest span (then smallest key), and the number of cuts."""
     n = len(parent)
-    if n == 0:
+    rows = np.arange(n, dtype=np.int32)
+    if np.all(parent < rows):  # every parent starts first: nothing can go round
         return parent, 0
-    jump = np.where(parent < 0, np.arange(n, dtype=np.int32), parent)
+    jump = np.where(parent < 0, rows, parent)
     for _ in range(n.bit_length()):
         onward = jump[jump]
         if np.array_equal(onward, jump):  # all at tops, or going round cycles whose length is a power of two

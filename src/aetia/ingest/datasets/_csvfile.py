@@ -3,51 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.csv
 
-from aetia.model.errors import CorruptSource
 from aetia.model.tables import Dropped
 
-# A quoted value may not be longer than a block; log messages of a few MB have been seen in public data.
+# A quoted value must fit into a block; blocks of the file's own size spare small files the large buffers.
 _BLOCK_BYTES = 16 * 1024 * 1024
 
 
 def read_csv(
     path: Path, table: str, types: Mapping[str, pa.DataType] | None = None, text: Iterable[str] = ()
 ) -> tuple[pa.Table, list[Dropped]]:
-    """The file, and the rows that do not have as many fields as its header.
+    """The file, and what of it had to be left out: rows with the wrong number of fields, or all of it.
 
     `types` chooses the columns and declares their types (missing ones are null); without it all columns are
     read and their types inferred, except those named by `text`. A file whose values do not fit the types is
-    read as text. An empty file gives a table without rows. Raises CorruptSource when nothing can be read.
+    read as text. An empty or unreadable file gives a table without rows.
     """
     try:
-        if path.stat().st_size == 0:
+        content = path.read_bytes()
+        if not content:
             return pa.table({}), []
+        if not _is_utf8(content):
+            content = content.decode("utf-8", "replace").encode()
         try:
-            read, bad = _parse(path, types, text)
+            read, bad = _parse(content, types, text)
         except (pa.ArrowInvalid, pa.ArrowKeyError):
-            content = path.read_bytes().decode("utf-8-sig", "replace").encode()
-            read, bad = _parse(BytesIO(content), dict.fromkeys(types or _header(content), pa.string()), ())
+            read, bad = _parse(content, dict.fromkeys(types or _header(content), pa.string()), ())
     except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
-        raise CorruptSource(f"{path}: cannot be read as CSV ({error}); restore the file.") from error
+        reason = f"the file cannot be read as CSV ({str(error).splitlines()[0]}); restore it"
+        return pa.table({}), [Dropped(table=table, rows=1, reason=reason, source=path.name)]
     reason = "a row with the wrong number of fields; its line was cut short or two were written as one"
     return read, [Dropped(table=table, rows=bad, reason=reason, source=path.name)] if bad else []
 
 
+def _is_utf8(content: bytes) -> bool:
+    if content.isascii():
+        return True
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _header(content: bytes) -> list[str]:
-    names = pyarrow.csv.open_csv(BytesIO(content)).schema.names
+    names = pyarrow.csv.open_csv(pa.BufferReader(content)).schema.names
     return list(dict.fromkeys(names))
 
 
-def _parse(
-    source: Path | BytesIO, types: Mapping[str, pa.DataType] | None, text: Iterable[str]
-) -> tuple[pa.Table, int]:
+def _parse(content: bytes, types: Mapping[str, pa.DataType] | None, text: Iterable[str]) -> tuple[pa.Table, int]:
     bad = 0
 
     def skip(_: object) -> Literal["skip"]:
@@ -60,9 +69,10 @@ def _parse(
         convert = pyarrow.csv.ConvertOptions(
             column_types=dict(types), include_columns=list(types), include_missing_columns=True
         )
+    block = max(1 << 16, min(_BLOCK_BYTES, len(content) + 1))
     table = pyarrow.csv.read_csv(
-        source,
-        read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
+        pa.BufferReader(content),
+        read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=block),
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
         convert_options=convert,
     )

@@ -304,7 +304,10 @@ def _telemetry(layout: _Layout, case: Case, fault: _Fault, full: bool) -> Teleme
             earlier, _, more = read_metrics(layout.metric_folder(day), window)
             metrics, bad_metrics = concat("metrics", [earlier, metrics]), bad_metrics + more
     telemetry = Telemetry(spans=spans, logs=logs, metrics=metrics, topology=topology)
-    return telemetry.with_dropped(*bad_spans, *bad_logs, *bad_metrics)
+    dropped = [*bad_spans, *bad_logs, *bad_metrics]
+    if dropped and not sum(telemetry.rows.values()):
+        raise CorruptSource(f"{layout.root}: nothing of {case.id} can be read ({dropped[0].reason}).")
+    return telemetry.with_dropped(*dropped)
 
 
 def _minutes(layout: _Layout, case: Case, fault: _Fault, kind: str, full: bool) -> tuple[pa.Table, list[Dropped]]:

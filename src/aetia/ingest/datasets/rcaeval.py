@@ -61,7 +61,7 @@ class RCAEvalReader:
         return sorted((_case(folder) for folder in _found(path)), key=lambda case: case.id)
 
     def load(self, path: Path, case_id: str | None = None, *, full: bool = False) -> Loaded:
-        """One repetition. Raises CorruptSource when its metrics cannot be read."""
+        """One repetition. A file that cannot be read is counted as dropped; CorruptSource when none can."""
         folders = {_id(folder): folder for folder in _found(path)}
         if case_id is None and len(folders) != 1:
             raise UsageError(f"{path}: {len(folders)} cases, name one, such as {min(folders)}.")
@@ -73,7 +73,10 @@ class RCAEvalReader:
         spans, bad_spans = read_spans(folder / "traces.csv", services, full=full)
         logs, bad_logs = read_logs(folder / "logs.csv", services, full=full)
         telemetry = Telemetry(spans=spans, logs=logs, metrics=metrics)
-        return Loaded(case=_case(folder), telemetry=telemetry.with_dropped(*bad_metrics, *bad_spans, *bad_logs))
+        dropped = [*bad_metrics, *bad_spans, *bad_logs]
+        if dropped and not sum(telemetry.rows.values()):
+            raise CorruptSource(f"{folder}: nothing can be read ({dropped[0].reason}).")
+        return Loaded(case=_case(folder), telemetry=telemetry.with_dropped(*dropped))
 
 
 def _case_folders(path: Path) -> Iterator[Path]:

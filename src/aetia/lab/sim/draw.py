@@ -80,7 +80,7 @@ def _magnitude(rng: np.random.Generator, strength: float) -> float:
 
 
 def draw_fault(
-    fault: str, system: System, rate: float, onset_s: float, strength: float, rng: np.random.Generator
+    fault: str, system: System, rng: np.random.Generator, *, rate: float, onset_s: float, strength: float = 1.0
 ) -> FaultSpec:
     """A fault at a random place where it can have an effect."""
     magnitude = _magnitude(rng, strength)
@@ -185,7 +185,7 @@ def draw_scenario(draw: Draw) -> Scenario:
     faults: list[FaultSpec] = []
     for kind in (draw.kind, draw.second):
         if kind is not None and kind not in NON_FAULTS:
-            faults.append(draw_fault(kind, system, rate, onset, draw.strength, rng))
+            faults.append(draw_fault(kind, system, rng, rate=rate, onset_s=onset, strength=draw.strength))
     avoid = {name for f in faults for name in (f.service, *(f.edge or ())) if name}
     confounders = _confounders(system, total, rng, avoid)
     if draw.kind == "load_surge":

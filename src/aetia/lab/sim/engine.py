@@ -75,10 +75,6 @@ class Label:
     operation: int
 
 
-# first row, label, request, parent, instance, own cpu, start, end, code, cause; scalars stand for all rows of a block.
-_Block = tuple[int, int, I32, object, object, object, F64, F64, object, object]
-
-
 class Labels:
     """The labels of a system, in a fixed order: one per operation as server, one per call as client, internals."""
 
@@ -133,6 +129,58 @@ class Rows:
         return len(self.request)
 
 
+@dataclass(slots=True)
+class Batch:
+    """n executions that begin together: where they run, when each begins, when it has to be done, its parent row."""
+
+    request: I32
+    instance: I32
+    t: F64
+    deadline: F64
+    parent: I32
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+    def take(self, at: I64) -> Batch:
+        """The executions at some positions; all of them when there are as many as positions."""
+        if len(at) == len(self.t):
+            return self
+        return Batch(self.request[at], self.instance[at], self.t[at], self.deadline[at], self.parent[at])
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How n executions end: when, with which code and why."""
+
+    end: F64
+    code: I8
+    cause: I8
+
+    def fail(self, at: I64 | Bool, code: int, cause: int) -> None:
+        self.code[at], self.cause[at] = code, cause
+
+
+@dataclass(slots=True)
+class Trip:
+    """The way of n messages over a link: the instance they go to, seconds there and seconds back."""
+
+    target: I32
+    out: F64
+    back: F64
+
+
+@dataclass(slots=True)
+class _Block:
+    """Spans of one label whose rows follow each other from `first` on; scalars stand for all rows."""
+
+    first: int
+    label: int
+    batch: Batch
+    outcome: Outcome
+    own_s: F64 | float = 0.0
+
+
 class Engine:
     """Runs requests against one state. Not thread-safe; one engine per chunk."""
 
@@ -143,12 +191,9 @@ class Engine:
         self._blocks: list[_Block] = []
         self._firsts = [service.first for service in system.services]
         self._sizes = [len(service.instances) for service in system.services]
-        self._last_bin = state.bins - 1
-        touched = (state.delay_s > 0).any(1) if state.delay_s.size else np.zeros(0, np.bool_)
-        rejected = (state.reject > 0).any(1)
         owner = np.array(system.instance_service)
-        self._delayed = {int(i) for i in owner[touched]}
-        self._rejecting = {int(i) for i in owner[rejected]}
+        self._delayed = {int(i) for i in owner[(state.delay_s > 0).any(1)]}
+        self._rejecting = {int(i) for i in owner[(state.reject > 0).any(1)]}
         self._outages = {int(owner[i]) for i in state.down}
         self._paused = {int(owner[i]) for i in state.pauses}
         self._pooled = {int(owner[i]) for i in state.pools}
@@ -160,12 +205,6 @@ class Engine:
         self.count += n
         return first
 
-    def _close(
-        self, first: int, request: I32, parent: object, label: int, instance: object, start: F64, end: F64,
-        code: object = OK, cause: object = NO_CAUSE, own: object = 0.0,
-    ) -> None:  # fmt: skip
-        self._blocks.append((first, label, request, parent, instance, own, start, end, code, cause))
-
     def rows(self) -> Rows:
         """All spans recorded so far."""
         n = self.count
@@ -174,11 +213,13 @@ class Engine:
             instance=np.empty(n, np.int32), start_s=np.empty(n), end_s=np.empty(n), own_s=np.empty(n),
             code=np.empty(n, np.int8), cause=np.empty(n, np.int8),
         )  # fmt: skip
-        for first, label, request, parent, instance, own, start, end, code, cause in self._blocks:
-            at = slice(first, first + len(request))
-            out.request[at], out.label[at] = request, label
-            out.parent[at], out.instance[at], out.own_s[at] = parent, instance, own
-            out.start_s[at], out.end_s[at], out.code[at], out.cause[at] = start, end, code, cause
+        for block in self._blocks:
+            batch, outcome = block.batch, block.outcome
+            at = slice(block.first, block.first + len(batch))
+            out.request[at], out.label[at], out.parent[at] = batch.request, block.label, batch.parent
+            out.instance[at], out.own_s[at] = batch.instance, block.own_s
+            out.start_s[at], out.end_s[at] = batch.t, outcome.end
+            out.code[at], out.cause[at] = outcome.code, outcome.cause
         return out
 
     # requests ---------------------------------------------------------------------------------------------
@@ -188,18 +229,14 @@ class Engine:
         operation = self.system.entries[entry]
         service = self.system.operations[operation].service
         instance, refused = self._route(service, times)
-        if refused.any():
-            times, instance = times[~refused], instance[~refused]
+        times, instance = times[~refused], instance[~refused]
         n = len(times)
         if n == 0:
             return
         request = np.arange(self.requests, self.requests + n, dtype=np.int32)
         self.requests += n
-        parent = np.full(n, -1, np.int32)
-        self._serve(operation, request, instance, times, times + ENTRY_DEADLINE_S, parent)
-
-    def _bin(self, times: F64) -> I64:
-        return np.minimum(times.astype(np.int64), self._last_bin)
+        until = self._until(service, instance, times, times + ENTRY_DEADLINE_S)
+        self._serve(operation, Batch(request, instance, times, until, np.full(n, -1, np.int32)))
 
     def _route(self, service: int, times: F64) -> tuple[I32, Bool]:
         """An instance for each request and whether it refuses the connection, both shape (n,)."""
@@ -216,15 +253,26 @@ class Engine:
         best = keys.argmax(1)
         return (first + best).astype(np.int32), dead[np.arange(n), best]
 
-    def _pause(self, service: int, instance: I32, start: F64, length: F64) -> F64:
-        """Seconds that stop-the-world pauses add to work that begins at `start` and takes `length`."""
-        extra = np.zeros(len(start))
+    def _until(self, service: int, instance: I32, t: F64, limit: F64) -> F64:
+        """The deadline, or when the chosen instance dies after `t` if that is sooner, shape (n,)."""
+        if service not in self._outages:
+            return limit
+        until = limit.copy()
+        for k in self.state.instances_of(service):
+            for start, _ in self.state.down.get(k, ()):
+                later = (instance == k) & (t < start)
+                until[later] = np.minimum(until[later], start)
+        return until
+
+    def _pause(self, service: int, batch: Batch, wait: F64, length: F64) -> F64:
+        """Seconds that stop-the-world pauses add to work that begins after `wait` and takes `length`."""
+        extra = np.zeros(len(batch))
         for k in self.state.instances_of(service):
             pauses = self.state.pauses.get(k)
             if pauses is None or pauses.shape[1] == 0:
                 continue
-            mine = np.flatnonzero(instance == k)
-            at = start[mine]
+            mine = np.flatnonzero(batch.instance == k)
+            at = batch.t[mine] + wait[mine]
             before = np.searchsorted(pauses[0], at, side="right") - 1
             stuck = np.where(before >= 0, pauses[1][np.maximum(before, 0)] - at, 0.0).clip(0.0)
             after = np.minimum(before + 1, pauses.shape[1] - 1)
@@ -232,277 +280,242 @@ class Engine:
             extra[mine] = stuck + np.where(caught, pauses[1][after] - pauses[0][after], 0.0)
         return extra
 
-    def _before_work(self, op: Operation, instance: I32, t: F64, b: I64) -> tuple[F64, I8, I8]:
+    def _before_work(self, op: Operation, batch: Batch, b: I64) -> tuple[F64, Outcome]:
         """Waiting before the work starts, with the failures it brings: queue, injected delay, pool."""
-        state, rng, n = self.state, self.rng, len(t)
-        wait = state.wait_s[instance, b] * rng.standard_exponential(n)
-        code, cause = np.zeros(n, np.int8), np.zeros(n, np.int8)
+        state, rng, n = self.state, self.rng, len(batch)
+        wait = state.wait_s[batch.instance, b] * rng.standard_exponential(n)
+        outcome = Outcome(batch.t, np.zeros(n, np.int8), np.zeros(n, np.int8))
         if op.service in self._delayed:
-            delay = state.delay_s[instance, b]
-            wait += delay * rng.uniform(0.6, 1.4, n)
+            wait += state.delay_s[batch.instance, b] * rng.uniform(0.6, 1.4, n)
         if op.service in self._rejecting:
-            away = rng.random(n) < state.reject[instance, b]
-            code[away], cause[away] = OVERLOADED, QUEUE_FULL
+            away = rng.random(n) < state.reject[batch.instance, b]
+            outcome.fail(away, OVERLOADED, QUEUE_FULL)
             wait[away] = 0.001
         if op.service in self._pooled and any(call.kind == "external" for call in op.calls):
-            for k in self.state.instances_of(op.service):
+            for k in state.instances_of(op.service):
                 rule = state.pools.get(k)
                 if rule is None:
                     continue
-                full = (instance == k) & (t >= rule.start + rule.ramp_s) & (t < rule.end)
+                full = (batch.instance == k) & (batch.t >= rule.start + rule.ramp_s) & (batch.t < rule.end)
                 asked = rule.wait_s * rng.standard_exponential(n)
                 wait += np.where(full, np.minimum(asked, rule.give_up_s), 0.0)
-                failed = full & (asked > rule.give_up_s)
-                code[failed], cause[failed] = EXCEPTION, POOL_TIMEOUT
-        return wait, code, cause
+                outcome.fail(full & (asked > rule.give_up_s), EXCEPTION, POOL_TIMEOUT)
+        return wait, outcome
 
-    def _misbehave(self, operation: int, instance: I32, t: F64, own: F64, code: I8, cause: I8) -> Bool:
-        """Apply the operation's rules in place; returns which executions skip their calls, shape (n,)."""
-        skip = np.zeros(len(t), np.bool_)
+    def _misbehave(self, operation: int, batch: Batch, wait: F64, outcome: Outcome) -> Bool:
+        """Apply the operation's rules in place, delays to `wait`; returns who skips the calls, shape (n,)."""
+        n = len(batch)
+        skip = np.zeros(n, np.bool_)
+        t = batch.t + wait
         for rule in self.state.op_rules.get(operation, ()):
-            hit = (t >= rule.start) & (t < rule.end) & (code == OK)
+            hit = (t >= rule.start) & (t < rule.end) & (outcome.code == OK)
             if rule.instances is not None:
-                hit &= np.isin(instance, list(rule.instances))
-            hit &= self.rng.random(len(t)) < rule.probability
+                hit &= np.isin(batch.instance, list(rule.instances))
+            hit &= self.rng.random(n) < rule.probability
             if rule.delay_s > 0:
-                own += np.where(hit, rule.delay_s * self.rng.uniform(0.6, 1.4, len(t)), 0.0)
+                wait += np.where(hit, rule.delay_s * self.rng.uniform(0.6, 1.4, n), 0.0)
                 continue
-            code[hit], cause[hit] = rule.code, rule.cause
+            outcome.fail(hit, rule.code, rule.cause)
             skip |= hit & rule.skip
         return skip
 
-    def _serve(self, operation: int, request: I32, instance: I32, t: F64, deadline: F64, parent: I32) -> tuple[F64, I8]:
-        """Execute an operation for n requests; returns when each ends and with which code, both shape (n,)."""
-        op, rng, n = self.system.operations[operation], self.rng, len(t)
+    def _serve(self, operation: int, batch: Batch) -> Outcome:
+        """Execute an operation: wait, work, calls step by step, work."""
+        op, rng, n, t = self.system.operations[operation], self.rng, len(batch), batch.t
         first = self._open(n)
-        me = np.arange(first, first + n, dtype=np.int32)
-        b = self._bin(t)
-        work = op.work_s * np.exp(op.sigma * rng.standard_normal(n) - 0.5 * op.sigma**2) * self.state.slow[instance, b]
-        wait, code, cause = self._before_work(op, instance, t, b)
-        late = np.zeros(n)
-        skip = (
-            self._misbehave(operation, instance, t + wait, late, code, cause)
-            if operation in self.state.op_rules
-            else None
-        )
+        b = np.minimum(t.astype(np.int64), self.state.bins - 1)
+        work = op.work_s * np.exp(op.sigma * rng.standard_normal(n) - 0.5 * op.sigma**2)
+        work *= self.state.slow[batch.instance, b]
+        wait, outcome = self._before_work(op, batch, b)
+        live = outcome.code == OK
+        skip: Bool | None = None
+        if operation in self.state.op_rules:
+            skip = self._misbehave(operation, batch, wait, outcome)
+            live = (outcome.code == OK) & ~skip
+        begin = t + wait
         if op.service in self._paused:
-            late += self._pause(op.service, instance, t + wait, work)
-        now = t + wait + late + work * op.pre_share
-        live = code == OK
-        if skip is not None:
-            live &= ~skip
+            wait += self._pause(op.service, batch, wait, work)
+        me = np.arange(first, first + n, dtype=np.int32)
+        inner = Batch(batch.request, batch.instance, t + wait + work * op.pre_share, batch.deadline, me)
         if op.internal:
-            self._internal(operation, request, instance, t + wait, np.minimum(now, deadline), me)
+            self._internal(operation, begin, inner)
         for step in op.steps:
-            now = self._step(operation, step, request, instance, now, deadline, me, live, code, cause)
-        end = now + work * (1.0 - op.pre_share) * np.where(code == OK, 1.0, 0.1)
+            inner.t = self._step(operation, step, inner, live, outcome)
+        end = inner.t + work * (1.0 - op.pre_share) * np.where(outcome.code == OK, 1.0, 0.1)
         if skip is not None:
-            code[skip & (code == OK)] = HOLLOW
-        over = end > deadline
+            outcome.code[skip & (outcome.code == OK)] = HOLLOW
+        over = end > batch.deadline
         if over.any():
-            end = np.minimum(end, deadline)
-            cut = over & ((code == OK) | (code == HOLLOW))
-            code[cut], cause[cut] = CANCELLED, LATE
-        self._close(
-            first,
-            request,
-            parent,
-            self.labels.server[operation],
-            instance,
-            t,
-            end,
-            code,
-            cause,
-            np.minimum(work, end - t),
-        )
-        return end, code
+            end = np.minimum(end, batch.deadline)
+            outcome.fail(over & ((outcome.code == OK) | (outcome.code == HOLLOW)), CANCELLED, LATE)
+        outcome.end = end
+        own = np.minimum(work, end - t)
+        self._blocks.append(_Block(first, self.labels.server[operation], batch, outcome, own))
+        return outcome
 
-    def _internal(self, operation: int, request: I32, instance: I32, start: F64, end: F64, parent: I32) -> None:
-        first = self._open(len(request))
-        begin = np.minimum(start, end)
-        self._close(first, request, parent, self.labels.internal[operation], instance, begin, end)
+    def _internal(self, operation: int, begin: F64, inner: Batch) -> None:
+        """The internal span around the work before the first call."""
+        n = len(inner)
+        end = np.minimum(inner.t, inner.deadline)
+        batch = Batch(inner.request, inner.instance, np.minimum(begin, end), inner.deadline, inner.parent)
+        outcome = Outcome(end, np.zeros(n, np.int8), np.zeros(n, np.int8))
+        self._blocks.append(_Block(self._open(n), self.labels.internal[operation], batch, outcome))
 
-    def _step(
-        self, operation: int, step: Sequence[Call], request: I32, instance: I32, now: F64, deadline: F64, me: I32,
-        live: Bool, code: I8, cause: I8,
-    ) -> F64:  # fmt: skip
-        """Run the calls of one step for the requests that are still alive; updates `live`, `code`, `cause`."""
-        live &= now < deadline
-        done = now.copy()
-        n = len(now)
-        failed_at: list[tuple[I64, I8, Call]] = []
+    def _step(self, operation: int, step: Sequence[Call], inner: Batch, live: Bool, outcome: Outcome) -> F64:
+        """Run the calls of one step for those still alive; updates `live` and `outcome`, returns when each goes on."""
+        live &= inner.t < inner.deadline
+        done = inner.t.copy()
+        failed: list[tuple[I64, I8, Call]] = []
         for call in step:
-            go = live if call.probability >= 1.0 else live & (self.rng.random(n) < call.probability)
+            go = live if call.probability >= 1.0 else live & (self.rng.random(len(inner)) < call.probability)
             at = np.flatnonzero(go)
             if len(at) == 0:
                 continue
-            if len(at) == n:
-                end, result = self._call(operation, call, request, instance, now, deadline, me)
-            else:
-                end, result = self._call(operation, call, request[at], instance[at], now[at], deadline[at], me[at])
+            part = inner.take(at)
+            if part is inner:
+                part = Batch(inner.request, inner.instance, inner.t, inner.deadline, inner.parent)
+            end, code = self._call(operation, call, part)
             done[at] = np.maximum(done[at], end)
-            if call.kind != "async" and result.any():
-                bad = np.flatnonzero(result)
-                failed_at.append((at[bad], result[bad], call))
-        for at, result, call in failed_at:
-            hollow = result == HOLLOW
+            if call.kind != "async" and code.any():
+                bad = np.flatnonzero(code)
+                failed.append((at[bad], code[bad], call))
+        for at, code, call in failed:
+            hollow = code == HOLLOW
             if call.strict:
-                code[at[hollow]], cause[at[hollow]] = EXCEPTION, HOLLOW_ANSWER
+                outcome.fail(at[hollow], EXCEPTION, HOLLOW_ANSWER)
                 live[at[hollow]] = False
-            at, result = at[~hollow], result[~hollow]
-            if call.fallback:
-                cause[at] = np.where(cause[at] == NO_CAUSE, ABSORBED, cause[at])
-                continue
-            late = np.isin(result, (CLIENT_TIMEOUT, GATEWAY_TIMEOUT))
-            code[at] = np.where(result == BAD_REQUEST, BAD_REQUEST, np.where(late, GATEWAY_TIMEOUT, DEPENDENCY))
-            cause[at] = CHILD_FAILED
-            live[at] = False
+            self._blame(call, at[~hollow], code[~hollow], live, outcome)
         return done
+
+    @staticmethod
+    def _blame(call: Call, at: I64, code: I8, live: Bool, outcome: Outcome) -> None:
+        """What failed calls do to the caller: nothing but a warning with a fallback, otherwise it fails too."""
+        if call.fallback:
+            outcome.cause[at] = np.where(outcome.cause[at] == NO_CAUSE, ABSORBED, outcome.cause[at])
+            return
+        late = np.isin(code, (CLIENT_TIMEOUT, GATEWAY_TIMEOUT))
+        outcome.code[at] = np.where(code == BAD_REQUEST, BAD_REQUEST, np.where(late, GATEWAY_TIMEOUT, DEPENDENCY))
+        outcome.cause[at] = CHILD_FAILED
+        live[at] = False
 
     # calls ------------------------------------------------------------------------------------------------
 
-    def _call(
-        self, operation: int, call: Call, request: I32, instance: I32, t: F64, deadline: F64, parent: I32
-    ) -> tuple[F64, I8]:
+    def _call(self, operation: int, call: Call, batch: Batch) -> tuple[F64, I8]:
         """One call with its retries; returns when the caller goes on and the final code, both shape (n,)."""
-        label = self.labels.client[operation, call.kind, call.callee]
         if call.kind == "async":
-            return self._publish(label, call, request, instance, t, parent)
+            return self._publish(operation, call, batch)
         attempt = self._query if call.kind == "external" else self._attempt
-        end, code = attempt(operation, label, call, request, instance, t, deadline, parent)
+        outcome = attempt(operation, call, batch)
+        # The arrays of an outcome belong to its spans; what the caller sees over several attempts is a copy.
+        end, code = outcome.end.copy(), outcome.code.copy()
         for retry in range(call.retries):
             again = np.flatnonzero(np.isin(code, RETRYABLE))
             start = end[again] + 0.03 * 2**retry * self.rng.uniform(0.5, 1.5, len(again))
-            in_time = start < deadline[again]
+            in_time = start < batch.deadline[again]
             again, start = again[in_time], start[in_time]
             if len(again) == 0:
                 break
-            end[again], code[again] = attempt(
-                operation, label, call, request[again], instance[again], start, deadline[again], parent[again]
-            )
+            part = Batch(batch.request[again], batch.instance[again], start, batch.deadline[again], batch.parent[again])
+            outcome = attempt(operation, call, part)
+            end[again], code[again] = outcome.end, outcome.code
         return end, code
 
-    def _publish(self, label: int, call: Call, request: I32, instance: I32, t: F64, parent: I32) -> tuple[F64, I8]:
+    def _publish(self, operation: int, call: Call, batch: Batch) -> tuple[F64, I8]:
         """Write to a queue and go on; the consumer starts later, as a child of the producer span."""
-        n = len(t)
+        n = len(batch)
         first = self._open(n)
-        end = t + 0.0006 * self.rng.uniform(0.5, 2.0, n)
-        self._close(first, request, parent, label, instance, t, end)
+        end = np.minimum(batch.t + 0.0006 * self.rng.uniform(0.5, 2.0, n), batch.deadline)
+        outcome = Outcome(end, np.zeros(n, np.int8), np.zeros(n, np.int8))
+        label = self.labels.client[operation, call.kind, call.callee]
+        self._blocks.append(_Block(first, label, batch, outcome))
         service = self.system.operations[call.callee].service
         start = end + 0.002 + 0.01 * self.rng.standard_exponential(n)
         chosen, refused = self._route(service, start)
-        ok = ~refused
-        rows = np.arange(first, first + n, dtype=np.int32)
-        if ok.any():
-            far = np.full(int(ok.sum()), np.inf)
-            self._serve(call.callee, request[ok], chosen[ok], start[ok], far, rows[ok])
-        return end, np.zeros(n, np.int8)
+        ok = np.flatnonzero(~refused)
+        if len(ok):
+            rows = np.arange(first, first + n, dtype=np.int32)[ok]
+            until = self._until(service, chosen[ok], start[ok], np.full(len(ok), np.inf))
+            self._serve(call.callee, Batch(batch.request[ok], chosen[ok], start[ok], until, rows))
+        return end, outcome.code
 
-    def _query(
-        self, operation: int, label: int, call: Call, request: I32, instance: I32, t: F64, deadline: F64, parent: I32
-    ) -> tuple[F64, I8]:
+    def _query(self, operation: int, call: Call, batch: Batch) -> Outcome:
         """A call to an external dependency: a client span without a server span."""
-        target, n = self.system.externals[call.callee], len(t)
+        target, n, t = self.system.externals[call.callee], len(batch), batch.t
         took = target.latency_s * np.exp(target.sigma * self.rng.standard_normal(n))
-        code, cause = np.zeros(n, np.int8), np.zeros(n, np.int8)
+        outcome = Outcome(t, np.zeros(n, np.int8), np.zeros(n, np.int8))
         for rule in self.state.external_rules.get(call.callee, ()):
             hit = (t >= rule.start) & (t < rule.end)
             took = np.where(hit, took * rule.factor + rule.delay_s * self.rng.uniform(0.5, 1.5, n), took)
             away = hit & (self.rng.random(n) < rule.refuse)
-            code[away], cause[away] = REFUSED, LINK_REFUSED
+            outcome.fail(away, REFUSED, LINK_REFUSED)
             took[away] = 0.001
-        return self._finish(label, call, request, instance, t, t + NETWORK_S + took, deadline, parent, code, cause)
+        outcome.end = t + NETWORK_S + took
+        return self._finish(operation, call, batch, outcome, self._open(n))
 
-    def _finish(
-        self, label: int, call: Call, request: I32, instance: I32, t: F64, end: F64, deadline: F64, parent: I32,
-        code: I8, cause: I8, first: int | None = None,
-    ) -> tuple[F64, I8]:  # fmt: skip
+    def _finish(self, operation: int, call: Call, batch: Batch, outcome: Outcome, first: int) -> Outcome:
         """Close a client span, with the caller's patience applied."""
-        limit = np.minimum(t + call.timeout_s, deadline)
-        late = end > limit
+        limit = np.minimum(batch.t + call.timeout_s, batch.deadline)
+        late = outcome.end > limit
         if late.any():
-            end = np.minimum(end, limit)
-            code[late], cause[late] = CLIENT_TIMEOUT, LINK_TIMEOUT
-        if first is None:
-            first = self._open(len(t))
-        self._close(first, request, parent, label, instance, t, end, code, cause)
-        return end, code
+            outcome.end = np.minimum(outcome.end, limit)
+            outcome.fail(late, CLIENT_TIMEOUT, LINK_TIMEOUT)
+        label = self.labels.client[operation, call.kind, call.callee]
+        self._blocks.append(_Block(first, label, batch, outcome))
+        return outcome
 
-    def _attempt(
-        self, operation: int, label: int, call: Call, request: I32, instance: I32, t: F64, deadline: F64, parent: I32
-    ) -> tuple[F64, I8]:
+    def _attempt(self, operation: int, call: Call, batch: Batch) -> Outcome:
         """One attempt to call another service: link, balancer, server, link."""
         callee = self.system.operations[call.callee].service
         caller = self.system.operations[operation].service
-        n = len(t)
+        n, t = len(batch), batch.t
         first = self._open(n)
-        limit = np.minimum(t + call.timeout_s, deadline)
         out = NETWORK_S * self.rng.uniform(0.6, 2.0, n)
-        back = out * 0.9
         chosen, refused = self._route(callee, t)
-        code, cause = np.zeros(n, np.int8), np.zeros(n, np.int8)
-        end = t + out
-        code[refused], cause[refused] = REFUSED, LINK_REFUSED
+        trip = Trip(chosen, out, out * 0.9)
+        outcome = Outcome(t + out, np.zeros(n, np.int8), np.zeros(n, np.int8))
+        outcome.fail(refused, REFUSED, LINK_REFUSED)
         for rule in self.state.link_rules.get((caller, callee), ()):
-            self._link(rule, t, instance, chosen, out, back, code, cause, end)
-        arrive = t + out
-        go = np.flatnonzero((code == OK) & (arrive < limit))
-        lost = (code == OK) & (arrive >= limit)
-        end[lost] = np.inf
+            self._link(rule, batch, trip, outcome)
+        limit = np.minimum(t + call.timeout_s, batch.deadline)
+        until = self._until(callee, chosen, t, limit)
+        arrive = t + trip.out
+        under_way = outcome.code == OK
+        go = np.flatnonzero(under_way & (arrive < until))
+        outcome.end[under_way & (arrive >= limit)] = np.inf
+        outcome.fail(under_way & (arrive >= until) & (arrive < limit), REFUSED, LINK_REFUSED)
         if len(go):
             rows = np.arange(first, first + n, dtype=np.int32)
-            dies = self._next_death(callee, chosen, t)
-            until = limit if dies is None else np.minimum(limit, dies)
-            if len(go) == n:
-                served, said = self._serve(call.callee, request, chosen, arrive, until, rows)
-            else:
-                served, said = self._serve(call.callee, request[go], chosen[go], arrive[go], until[go], rows[go])
-            end[go] = served + back[go]
-            code[go] = said
-            cause[go] = np.where((said == OK) | (said == HOLLOW), NO_CAUSE, SERVER_SAID)
-            if dies is not None:
-                reset = go[served >= dies[go]]
-                code[reset], cause[reset] = REFUSED, LINK_REFUSED
-        return self._finish(label, call, request, instance, t, end, deadline, parent, code, cause, first)
+            served = self._serve(call.callee, Batch(batch.request, chosen, arrive, until, rows).take(go))
+            outcome.end[go] = served.end + trip.back[go]
+            outcome.code[go] = served.code
+            outcome.cause[go] = np.where((served.code == OK) | (served.code == HOLLOW), NO_CAUSE, SERVER_SAID)
+            reset = go[(served.end >= until[go]) & (until[go] < limit[go])]
+            outcome.fail(reset, REFUSED, LINK_REFUSED)
+        return self._finish(operation, call, batch, outcome, first)
 
-    def _next_death(self, service: int, instance: I32, t: F64) -> F64 | None:
-        """When the chosen instance dies next, shape (n,); None when no instance of the service ever does."""
-        if service not in self._outages:
-            return None
-        dies = np.full(len(t), np.inf)
-        for k in self.state.instances_of(service):
-            mine = instance == k
-            for start, _ in self.state.down.get(k, ()):
-                later = mine & (t < start)
-                dies[later] = np.minimum(dies[later], start)
-        return dies
-
-    def _link(
-        self, rule: LinkRule, t: F64, source: I32, target: I32, out: F64, back: F64, code: I8, cause: I8, end: F64
-    ) -> None:
-        """Apply one link rule in place."""
-        rng, n = self.rng, len(t)
+    def _link(self, rule: LinkRule, batch: Batch, trip: Trip, outcome: Outcome) -> None:
+        """Apply one link rule to the messages in place."""
+        rng, n, t = self.rng, len(batch), batch.t
         hit = (t >= rule.start) & (t < rule.end)
         if rule.instances is not None:
             members = list(rule.instances)
-            hit &= np.isin(target, members) | np.isin(source, members)
+            hit &= np.isin(trip.target, members) | np.isin(batch.instance, members)
         if not hit.any():
             return
-        if rule.delay_s > 0:
-            out += np.where(hit, rule.delay_s * rng.uniform(1 - rule.jitter, 1 + rule.jitter, n), 0.0)
-            back += np.where(hit, rule.delay_s * rng.uniform(1 - rule.jitter, 1 + rule.jitter, n), 0.0)
-        if rule.loss > 0:
-            # Each lost packet costs a retransmission timeout that doubles: 0.2, 0.4, 0.8 s …
-            for leg in (out, back):
+        for leg in (trip.out, trip.back):
+            if rule.delay_s > 0:
+                leg += np.where(hit, rule.delay_s * rng.uniform(1 - rule.jitter, 1 + rule.jitter, n), 0.0)
+            if rule.loss > 0:
+                # Each lost packet costs a retransmission timeout that doubles: 0.2, 0.4, 0.8 s …
                 lost = rng.geometric(1.0 - rule.loss, n) - 1
                 leg += np.where(hit, 0.2 * (2.0 ** np.minimum(lost, 6) - 1.0), 0.0)
-        for share, outcome, why, patience in (
+        for share, code, cause, patience in (
             (rule.cut, CONNECT_TIMEOUT, LINK_CONNECT, 1.0), (rule.dns, NAME_RESOLUTION, LINK_NAME, 0.012),
         ):  # fmt: skip
             if share > 0:
-                gone = hit & (code == OK) & (rng.random(n) < share)
-                code[gone], cause[gone] = outcome, why
-                end[gone] = t[gone] + patience * rng.uniform(0.8, 1.3, int(gone.sum()))
+                gone = hit & (outcome.code == OK) & (rng.random(n) < share)
+                outcome.fail(gone, code, cause)
+                outcome.end[gone] = t[gone] + patience * rng.uniform(0.8, 1.3, int(gone.sum()))
 
 
 def failed_server(code: I8) -> Bool:

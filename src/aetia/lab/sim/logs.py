@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as _pc
 from numpy.typing import NDArray
 
-from aetia.lab.sim.engine import CLIENT, CONSUMER, SERVER, Labels
+from aetia.lab.sim.engine import CLIENT, CONSUMER, SERVER, Label, Labels
 from aetia.lab.sim.phrases import BACKGROUND, BASIC, CAUSES, LIFE, exception_text
 from aetia.lab.sim.scenario import Scenario
 from aetia.lab.sim.spans import SpanChunk, coded, text_of
@@ -50,6 +50,17 @@ class Bank:
         return len(self.severity) - 1
 
 
+@dataclass(slots=True, kw_only=True)
+class Lines:
+    """Log lines before they are text: seconds, template, instance, the duration they may name, row of the span."""
+
+    time_s: F64
+    template: NDArray[np.integer]
+    instance: I32
+    ms: F64
+    span: I64 | None = None
+
+
 class LogWriter:
     """Writes the log lines of one scenario, chunk by chunk."""
 
@@ -64,16 +75,15 @@ class LogWriter:
         self.share = np.array([share for share, *_ in CAUSES])
         self.talk = np.zeros(n)
         for index, label in enumerate(labels.items):
-            self._label(index, label.kind, label.service, label.name, label.peer, rng)
+            self._label(index, label, rng)
         self.life = [self._life(index) for index in range(len(self.system.services))]
         self.noise = [self._background(index, rng) for index in range(len(self.system.services))]
         self._freeze()
 
-    def _label(
-        self, index: int, kind: int, service: int, name: str, peer: str | None, rng: np.random.Generator
-    ) -> None:
+    def _label(self, index: int, label: Label, rng: np.random.Generator) -> None:
         """The templates of one place in the code: what it says when all is well, and per cause of failure."""
-        action = name.rsplit("/", 1)[-1].lower()
+        kind, service, peer = label.kind, label.service, label.peer
+        action = label.name.rsplit("/", 1)[-1].lower()
         if kind in (SERVER, CONSUMER):
             count = int(rng.integers(1, 4))
             first = len(self.bank.severity)
@@ -128,7 +138,8 @@ class LogWriter:
         when = np.concatenate([when, np.ones(int(keep.sum()))])
         took = (rows.end_s - rows.start_s)[span]
         time_s = rows.start_s[span] + when * took
-        return self._table(rng, time_s, template, rows.instance[span], took * 1e3, chunk, span)
+        written = Lines(time_s=time_s, template=template, instance=rows.instance[span], ms=took * 1e3, span=span)
+        return self._table(rng, written, chunk)
 
     def background(self) -> pa.Table:
         """Lines without a trace: periodic chatter, occasional unrelated errors, starts and stops of processes."""
@@ -155,15 +166,11 @@ class LogWriter:
                 put(at, self.life[service]["noise"], instance)
         at = np.concatenate(times)
         inside_run = at < total
-        return self._table(
-            rng,
-            at[inside_run],
-            np.concatenate(templates)[inside_run],
-            np.concatenate(owners)[inside_run].astype(np.int32),
-            rng.uniform(1, 900, int(inside_run.sum())),
-            None,
-            None,
-        )
+        lines = Lines(
+            time_s=at[inside_run], template=np.concatenate(templates)[inside_run],
+            instance=np.concatenate(owners)[inside_run].astype(np.int32), ms=rng.uniform(1, 900, int(inside_run.sum())),
+        )  # fmt: skip
+        return self._table(rng, lines, None)
 
     def _lifecycle(self, instance: int, life: dict[str, int], put: Any) -> None:
         for back in self.state.restarts.get(instance, ()):
@@ -176,25 +183,24 @@ class LogWriter:
         if len(pressed) and instance not in self.state.pauses:
             put(pressed[::5].astype(np.float64), life["memory"], instance)
 
-    def _table(
-        self, rng: np.random.Generator, time_s: F64, template: NDArray[np.integer], instance: I32, ms: F64,
-        chunk: SpanChunk | None, span: I64 | None,
-    ) -> pa.Table:  # fmt: skip
-        order = np.argsort(time_s, kind="stable")
-        template, instance = template[order], instance[order]
+    def _table(self, rng: np.random.Generator, lines: Lines, chunk: SpanChunk | None) -> pa.Table:
+        order = np.argsort(lines.time_s, kind="stable")
+        template, instance = lines.template[order], lines.instance[order]
         n = len(order)
         number = (rng.random(n) * np.maximum(self._spread[template], 1)).astype(np.int64)
         second = np.where(
-            self._second[template] == 1, np.rint(ms[order]).astype(np.int64), (rng.random(n) * 5000).astype(np.int64)
+            self._second[template] == 1,
+            np.rint(lines.ms[order]).astype(np.int64),
+            (rng.random(n) * 5000).astype(np.int64),
         )
         pick: Any = pa.array(template)
         text = [part.take(pick) for part in self._parts]
         one = pc.if_else(pa.array(self._spread[template] > 0), pa.array(number).cast(TEXT), "")
         two = pc.if_else(pa.array(self._second[template] > 0), pa.array(second).cast(TEXT), "")
         body = pc.binary_join_element_wise(text[0], one, text[1], two, text[2], "")
-        time_ns = self.scenario.start_ns + np.rint(time_s[order] * 1e9).astype(np.int64)
-        if chunk is not None and span is not None:
-            mine = span[order]
+        time_ns = self.scenario.start_ns + np.rint(lines.time_s[order] * 1e9).astype(np.int64)
+        if chunk is not None and lines.span is not None:
+            mine = lines.span[order]
             trace_id, span_id = text_of(chunk.trace[chunk.rows.request[mine]]), text_of(chunk.span[mine])
         else:
             trace_id, span_id = pa.nulls(n, TEXT), pa.nulls(n, TEXT)

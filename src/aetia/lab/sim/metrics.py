@@ -154,6 +154,12 @@ class MetricWriter:
         for block in (*self._instances(rng), *self._services(), *self._nodes(rng)):
             yield self._rows(block, rng)
 
+    @property
+    def size(self) -> int:
+        """Samples when nothing is missing: 17 series per instance, 3 per service, 4 per node."""
+        entities = 17 * len(self.busy) + 3 * len(self.requests) + 4 * len(self.scenario.system.nodes)
+        return entities * self.samples
+
     def _dead(self) -> Mask:
         """Where an instance was down at the moment of sampling."""
         at = (np.arange(self.samples) + 1.0) * self.step

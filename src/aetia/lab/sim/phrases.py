@@ -68,10 +68,12 @@ def exception_text(runtime: str, service: int, action: str) -> str:
     kind = EXCEPTIONS[runtime][service % 2]
     lines = 20 + (7 * service + len(action)) % 200
     if runtime == "python":
-        return f'Traceback (most recent call last):\n  File "/app/{action}.py", line {lines}, in {action}\n{kind}: unexpected value'
+        frame = f'  File "/app/{action}.py", line {lines}, in {action}'
+        return f"Traceback (most recent call last):\n{frame}\n{kind}: unexpected value"
     if runtime == "go":
         return f"panic: {kind}\ngoroutine 1 [running]:\nmain.{action}(...)\n\t/app/{action}.go:{lines}"
     if runtime == "node":
-        return f"{kind}: unexpected value\n    at {action} (/app/src/{action}.js:{lines}:13)\n    at processTicksAndRejections (node:internal/process)"
+        return f"{kind}: unexpected value\n    at {action} (/app/src/{action}.js:{lines}:13)\n    at run (/app/main.js:7:1)"
     name = action.title()
-    return f"{kind}: unexpected state\n\tat app.{name}Handler.{action}({name}Handler.java:{lines})\n\tat app.Dispatcher.run(Dispatcher.java:88)"
+    frame = f"\tat app.{name}Handler.{action}({name}Handler.java:{lines})"
+    return f"{kind}: unexpected state\n{frame}\n\tat app.Dispatcher.run(Dispatcher.java:88)"

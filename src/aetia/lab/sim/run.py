@@ -19,6 +19,7 @@ from aetia.lab.sim.metrics import MetricWriter
 from aetia.lab.sim.scenario import Scenario
 from aetia.lab.sim.spans import SpanChunk, build_spans
 from aetia.lab.sim.state import F64, State
+from aetia.lab.sim.thin import Cut, Totals, thin
 from aetia.lab.sim.truth import SliCounter, make_case
 from aetia.model.case import Case
 from aetia.model.tables import CHANGES, TIME, TOPOLOGY, Telemetry
@@ -64,16 +65,25 @@ def _arrivals(rate: F64, first: int, last: int, rng: np.random.Generator) -> F64
     return np.sort(times + rng.random(len(times)))
 
 
-def chunks(drawn: Plan) -> Iterator[SpanChunk]:
-    """The spans of a plan in order of arrival, about `SPANS_PER_CHUNK` at a time."""
+def chunks(drawn: Plan, total: int | None = None) -> Iterator[SpanChunk]:
+    """The spans of a plan in order of arrival, about `SPANS_PER_CHUNK` at a time.
+
+    With `total`, requests are left out evenly so that exactly that many spans remain, if there are as many.
+    """
     bins = drawn.state.bins
     step = max(5, min(bins, int(SPANS_PER_CHUNK / max(drawn.spans_per_s, 1e-9))))
+    written = 0
     for number, first in enumerate(range(0, bins, step)):
         rng = np.random.default_rng([drawn.scenario.seed, 2, number])
         engine = Engine(drawn.scenario.system, drawn.state, drawn.labels, rng)
         for entry in range(len(drawn.scenario.system.entries)):
             engine.run(entry, _arrivals(drawn.state.rate[entry], first, min(first + step, bins), rng))
-        yield build_spans(drawn.scenario.system, drawn.state, drawn.labels, engine.rows(), drawn.scenario.start_ns, rng)
+        rows = engine.rows()
+        if total is not None:
+            share = float(drawn.state.rate[:, : first + step].sum() / drawn.state.rate.sum())
+            rows = thin(rows, (total if first + step >= bins else int(share * total)) - written, rng)
+        written += len(rows)
+        yield build_spans(drawn.state, drawn.labels, rows, drawn.scenario.start_ns, rng)
 
 
 def _changes(drawn: Plan) -> pa.Table:
@@ -125,23 +135,25 @@ def simulate(scenario: Scenario) -> tuple[Case, Telemetry]:
     return make_case(scenario, drawn.strikes, sli), telemetry
 
 
-def simulate_to(folder: Path, scenario: Scenario, *, overwrite: bool = False) -> Case:
+def simulate_to(folder: Path, scenario: Scenario, *, totals: Totals | None = None, overwrite: bool = False) -> Case:
     """Simulate into a case folder, holding one chunk of spans at a time; rows are sorted within a chunk.
 
-    Raises IngestError when the folder exists (unless `overwrite`) or cannot be written.
+    With `totals`, rows are left out evenly (spans by whole requests) until exactly those numbers remain. Raises IngestError when the folder exists (unless `overwrite`) or cannot be written.
     """
     drawn = plan(scenario)
     logs, metrics, sli = _writers(drawn)
+    noise = logs.background()
+    cut = Cut(totals, noise.num_rows, metrics.size, np.random.default_rng([scenario.seed, 8]))
     with case_folder(folder, overwrite=overwrite) as files:
-        for number, chunk in enumerate(chunks(drawn)):
+        for number, chunk in enumerate(chunks(drawn, None if totals is None else totals.spans)):
             files.spans.append(chunk.table)
-            files.logs.append(logs.of_chunk(chunk, number))
+            files.logs.append(cut.logs(logs.of_chunk(chunk, number), chunk.table.num_rows))
             metrics.add(chunk)
             sli.add(chunk)
-        files.logs.append(logs.background())
+        files.logs.append(noise)
         case = make_case(scenario, drawn.strikes, sli)
         for table in metrics.tables():
-            files.metrics.append(table)
+            files.metrics.append(cut.metrics(table))
         files.finish(case, Telemetry(changes=_changes(drawn), topology=_topology(drawn)))
     return case
 

@@ -40,13 +40,17 @@ def hex_ids(rng: np.random.Generator, n: int, words: int) -> NDArray[np.uint32]:
     return _HEX[rng.integers(0, 65536, size=(n, words), dtype=np.uint16)]
 
 
+def _buffer(values: Any) -> pa.Buffer:
+    return pa.py_buffer(values)
+
+
 def text_of(ids: NDArray[np.uint32], missing: NDArray[np.bool_] | None = None) -> Any:
     """Packed identifiers as an Arrow string array; rows in `missing` become null."""
     n, width = len(ids), ids.shape[1] * 4
     offsets = np.arange(0, (n + 1) * width, width, dtype=np.int32)
-    bits = None if missing is None else pa.py_buffer(np.packbits(~missing, bitorder="little"))
-    data = pa.py_buffer(np.ascontiguousarray(ids))
-    return pa.StringArray.from_buffers(n, pa.py_buffer(offsets), data, bits, -1 if missing is not None else 0)
+    bits = None if missing is None else _buffer(np.packbits(~missing, bitorder="little"))
+    data = _buffer(np.ascontiguousarray(ids))
+    return pa.StringArray.from_buffers(n, _buffer(offsets), data, bits, -1 if missing is not None else 0)
 
 
 def coded(codes: NDArray[np.integer], values: Sequence[str | None]) -> Any:
@@ -106,10 +110,9 @@ def _events(system: System, rows: Rows, service: NDArray[np.int32]) -> Any:
     )
 
 
-def build_spans(
-    system: System, state: State, labels: Labels, rows: Rows, start_ns: int, rng: np.random.Generator
-) -> SpanChunk:
+def build_spans(state: State, labels: Labels, rows: Rows, start_ns: int, rng: np.random.Generator) -> SpanChunk:
     """The Arrow table of one chunk, sorted by start, with what logs and metrics need from it."""
+    system = state.system
     begin = start_ns + np.rint(rows.start_s * 1e9).astype(np.int64)
     end = start_ns + np.rint(rows.end_s * 1e9).astype(np.int64)
     for instance, (since, until, offset) in state.skew_s.items():

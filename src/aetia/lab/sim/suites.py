@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,34 +66,25 @@ def generate(
         second = str(rng.choice(np.array(faults))) if kind not in NON_FAULTS and rng.random() < two_roots else None
         system = drawn[number % len(drawn)]
         seeds = [int(s) for s in rng.integers(2**31, size=TRIES)]
-        yield _one(f"case-{number:04d}", system, kind, second, seeds, number in wanted, windows_given)
-
-
-def _one(
-    name: str, system: System, kind: str, second: str | None, seeds: Sequence[int], absorbed: bool, windows_given: bool
-) -> tuple[Case, Telemetry]:
-    """Draw and simulate until the case is what was wanted; the last try is kept as it is, truthfully labelled."""
-    result: tuple[Case, Telemetry] | None = None
-    for attempt, seed in enumerate(seeds):
-        strength = 0.25 / (1 + attempt) if absorbed else 1.0 + 0.15 * attempt
-        scenario = draw_scenario(
-            Draw(
-                id=name,
-                system=system,
-                kind=kind,
-                seed=seed,
-                strength=strength,
-                second=second,
-                windows_given=windows_given,
-            )
+        draw = Draw(
+            id=f"case-{number:04d}", system=system, kind=kind, seed=0, second=second, windows_given=windows_given
         )
-        result = simulate(scenario)
-        case = result[0]
-        hurt = bool(case.sli["affected"])
-        if hurt == (kind not in NON_FAULTS and not absorbed):
-            break
-    assert result is not None
-    return result
+        yield _one(draw, seeds, absorbed=number in wanted)
+
+
+def _one(draw: Draw, seeds: Sequence[int], *, absorbed: bool) -> tuple[Case, Telemetry]:
+    """Draw and simulate until the case is what was wanted; the last try is kept as it is, truthfully labelled."""
+    wish = draw.kind not in NON_FAULTS and not absorbed
+    for attempt, seed in enumerate(seeds[:-1]):
+        case, telemetry = simulate(draw_scenario(_stronger(draw, attempt, seed, absorbed=absorbed)))
+        if bool(case.sli["affected"]) == wish:
+            return case, telemetry
+    return simulate(draw_scenario(_stronger(draw, len(seeds) - 1, seeds[-1], absorbed=absorbed)))
+
+
+def _stronger(draw: Draw, attempt: int, seed: int, *, absorbed: bool) -> Draw:
+    """The next try: clearer faults when users should feel them, fainter ones when they should not."""
+    return replace(draw, seed=seed, strength=0.25 / (1 + attempt) if absorbed else 1.0 + 0.15 * attempt)
 
 
 def suite(

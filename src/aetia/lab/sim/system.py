@@ -210,8 +210,10 @@ def _wire(drafts: list[_Draft], shape: Shape, queued: set[int], rng: np.random.G
             continue
         level = draft.layer - 1 if rng.random() < 0.8 else int(rng.integers(0, draft.layer))
         callers = [i for i in by_layer[level] if drafts[i].service not in queued] or by_layer[0]
-        caller = min(rng.choice(callers, size=min(3, len(callers)), replace=False), key=lambda i: drafts[i].size)
-        _connect(drafts, int(caller), index, draft.service in queued, depth, rng)
+        tried = [int(i) for i in rng.choice(callers, size=min(3, len(callers)), replace=False)]
+        _connect(
+            drafts, min(tried, key=lambda i: drafts[i].size), index, rng, queue=draft.service in queued, depth=depth
+        )
     extra = {"layered": 0.35, "deep": 0.2, "wide": 0.25, "mesh": 0.9}[shape]
     # Extra calls go from deep to shallow, so that the size of a callee is final when it is added.
     for index in sorted(range(len(drafts)), key=lambda i: -drafts[i].layer):
@@ -221,10 +223,12 @@ def _wire(drafts: list[_Draft], shape: Shape, queued: set[int], rng: np.random.G
             callee = int(rng.choice(deeper))
             taken = {call.callee for call in draft.calls}
             if callee not in taken and draft.size + drafts[callee].size <= MAX_CALLS_PER_TREE // (1 + draft.layer // 2):
-                _connect(drafts, index, callee, False, depth, rng)
+                _connect(drafts, index, callee, rng, queue=False, depth=depth)
 
 
-def _connect(drafts: list[_Draft], caller: int, callee: int, queue: bool, depth: int, rng: np.random.Generator) -> None:
+def _connect(
+    drafts: list[_Draft], caller: int, callee: int, rng: np.random.Generator, *, queue: bool, depth: int
+) -> None:
     source = drafts[caller]
     source.calls.append(_call(rng, "async" if queue else "rpc", callee, _timeout(source.layer, depth)))
     source.size += drafts[callee].size
