@@ -19,6 +19,7 @@ MAX_BINS = 1500
 MIN_REQUESTS = 30
 """An operation with fewer requests in all of the data is pooled with the other rare ones of its service."""
 MAX_GROUPS = 400
+BLOCKS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +61,16 @@ class Entries:
 
     def unsteadiness(self, inside: Bool) -> F64:
         """Variation of each group's median latency between bins beyond chance, over the rows of the mask, (groups,)."""
-        cells = self.groups * self.bins
-        duration, cell = self.duration_ms[inside], (self.group * self.bins + self.bin)[inside]
-        medians = grouped_quantiles(duration, cell, cells, (0.5,)).reshape(self.groups, self.bins)
+        # Blocks of bins, since the median of the five requests of one bin is mostly chance.
+        used = np.unique(self.bin[inside])
+        width = max(1, -(-len(used) // BLOCKS))
+        cells = self.groups * BLOCKS
+        cell = (self.group * BLOCKS)[inside] + np.searchsorted(used, self.bin[inside]) // width
+        duration = self.duration_ms[inside]
+        medians = grouped_quantiles(duration, cell, cells, (0.5,)).reshape(self.groups, BLOCKS)
         quartiles = grouped_quantiles(duration, self.group[inside], self.groups, (0.25, 0.75))
         spread = np.nan_to_num((quartiles[:, 1] - quartiles[:, 0]) / 1.349)
-        count = np.bincount(cell, minlength=cells).reshape(self.groups, self.bins).astype(np.float64)
+        count = np.bincount(cell, minlength=cells).reshape(self.groups, BLOCKS).astype(np.float64)
         return unsteadiness(medians, spread, count)
 
 

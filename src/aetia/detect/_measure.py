@@ -10,7 +10,7 @@ from aetia.detect._entries import Entries
 from aetia.detect._requests import Harm
 from aetia.detect._scan import densest
 from aetia.detect.latency import MIN_SLOW_SHARE, QUANTILES, limit_ms
-from aetia.detect.success import MIN_BASELINE, MIN_INCIDENT, share_p, success_hurt
+from aetia.detect.success import MIN_BASELINE, MIN_INCIDENT, harmful_share, share_p
 from aetia.detect.throughput import is_loss, loss_p
 from aetia.model.diagnosis import SliBreach
 from aetia.model.window import Window
@@ -77,7 +77,9 @@ def _success(
     with np.errstate(divide="ignore", invalid="ignore"):
         before, after = 1 - k0 / n0, 1 - k1 / n1
     p = share_p(k0, n0, k1, n1)
-    broken = (n0 >= MIN_BASELINE) & (n1 >= MIN_INCIDENT) & (p < alpha) & success_hurt(before, after)
+    broken = (
+        (n0 >= MIN_BASELINE) & (n1 >= MIN_INCIDENT) & (p < alpha) & (1 - after > harmful_share((k0 + 0.5) / (n0 + 1)))
+    )
     return [
         SliBreach(
             entry=data.entities[g],

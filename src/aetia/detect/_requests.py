@@ -10,6 +10,7 @@ import numpy as np
 from aetia.detect._entries import Entries
 from aetia.detect._scan import GOOD_BINS_TO_CLOSE, SCALES, Stretch, scan_share, sharpened, stretches
 from aetia.detect.latency import MIN_SLOW_SHARE, QUANTILES, limit_ms
+from aetia.detect.success import harmful_share
 from aetia.detect.throughput import dispersion, is_loss, loss_p, usual_rate
 from aetia.signals.frames import F64, Bool
 from aetia.signals.red import grouped_quantiles
@@ -120,8 +121,7 @@ def _find(data: Entries, base: Usual) -> list[Harm]:
     alpha = ALPHA / (max(data.groups, 1) * TESTS)
     count = data.count()
     failed = np.nan_to_num(base.failed, nan=0.5 / 10)
-    # More than 3 points, and either a tenth of the successes or twice the failures.
-    least = failed + np.maximum(0.03, np.minimum(0.1 * (1 - failed), failed))
+    least = harmful_share(failed)
     harms = [
         _refine(data, stretch, base, bad=data.failed, share=float(failed[stretch.group]), sli="success", quantile=-1)
         for stretch in scan_share(data.count(data.failed), count, failed, least, alpha)

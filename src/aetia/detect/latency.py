@@ -20,13 +20,13 @@ HARD_TIMEOUT_MS = 15_000.0
 def tolerance(base_ms: ArrayLike, cv: ArrayLike) -> F64:
     """Multiple of the baseline's latency that is still borne; broadcasts.
 
-    `(1.25 + 3 (1 - e^(-cv/.15))) (200 ms / base)^0.3`, clipped to [1.2, 6]. The form is that of RCABench's path
-    verifier (PAVE): fast and unsteady baselines tolerate larger ratios. PAVE has 1.5 and 0.6, which bear 4 times
-    120 ms and, unclipped, 24 times 2 ms; on simulated faults that hid a quarter of what users felt. `cv` is
+    `(1.25 + min(4 cv, 3)) (200 ms / base)^0.3`, clipped to [1.2, 6]: fast and unsteady baselines tolerate
+    larger ratios. PAVE, RCABench's path verifier, has `(1.5 + 3 (1 - e^(-cv/.15))) (200 ms / base)^0.6`, which
+    bears 4 times 120 ms and 24 times 2 ms; on simulated faults that hid a quarter of what users felt. `cv` is
     the variation between bins beyond chance, so a steady baseline does not look unsteady for being short.
     """
     base, cv = np.maximum(np.asarray(base_ms, dtype=np.float64), 1e-3), np.asarray(cv, dtype=np.float64)
-    raw = (1.25 + 3.0 * (1.0 - np.exp(-cv / 0.15))) * (200.0 / base) ** 0.3
+    raw = (1.25 + np.minimum(4.0 * cv, 3.0)) * (200.0 / base) ** 0.3
     return np.asarray(np.clip(raw, LOWEST, HIGHEST), dtype=np.float64)
 
 
@@ -52,6 +52,7 @@ def unsteadiness(medians: F64, spread: F64, count: F64) -> F64:
         deviation = 1.4826 * np.nanmedian(np.abs(rows - middle[:, None]), axis=1)
         seen = np.where(count[known] > 0, count[known], np.nan)
         chance = 1.2533 * spread[known] / np.sqrt(np.nanmedian(seen, axis=1))
-        excess = np.sqrt(np.maximum(deviation**2 - chance**2, 0.0))
+        # The MAD of a dozen medians errs by a third; 2.3 is one such error above chance, squared and rounded up.
+        excess = np.sqrt(np.maximum(deviation**2 - 2.3 * chance**2, 0.0))
         out[known] = excess / np.maximum(middle, 1e-9)
     return out

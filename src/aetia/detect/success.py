@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from aetia.signals.frames import F64, Bool
+from aetia.signals.frames import F64
 from aetia.signals.stats import binomial_p, two_proportion_p
 
 MIN_DROP = 0.03
 """A drop of the success share by less than 3 percentage points hurts nobody measurably (RCABench's rule)."""
 MIN_RELATIVE_DROP = 0.10
+RELIABLE, MIN_DROP_RELIABLE = 0.001, 0.01
 MIN_BASELINE, MIN_INCIDENT = 10, 5
 
 
@@ -25,13 +26,13 @@ def share_p(bad_base: ArrayLike, n_base: ArrayLike, bad_now: ArrayLike, n_now: A
     return np.asarray(np.where((n0 > 0) & (n1 > 0), p, 1.0), dtype=np.float64)
 
 
-def success_hurt(base_share: ArrayLike, now_share: ArrayLike) -> Bool:
-    """Where the success share fell by an amount that users notice: > 3 points and > 10 % of what it was.
+def harmful_share(usual: ArrayLike) -> F64:
+    """Failure share from which on users notice, given the usual one (smoothed, so that it is never 0); broadcasts.
 
-    The relative rule compares failures too: where a third of all requests fails anyway, 3 points are noise.
+    More than 3 points above, and either a tenth of the successes or twice the failures. Where less than 1 in 1000
+    fails, 1 point is enough: tenfold the failures burn the error budget of a month in three days.
     """
-    base, now = np.asarray(base_share, dtype=np.float64), np.asarray(now_share, dtype=np.float64)
-    drop = base - now
-    relative = drop > MIN_RELATIVE_DROP * np.maximum(base, 1e-9)
-    doubled = (1 - now) > 2 * (1 - base)
-    return np.asarray((drop > MIN_DROP) & (relative | doubled), dtype=np.bool_)
+    usual = np.asarray(usual, dtype=np.float64)
+    relative = np.minimum(MIN_RELATIVE_DROP * (1 - usual), usual)
+    least = np.maximum(MIN_DROP, relative)
+    return np.asarray(usual + np.where(usual < RELIABLE, MIN_DROP_RELIABLE, least), dtype=np.float64)

@@ -14,6 +14,7 @@ from aetia.localize._board import Board, build_board, candidate_of, read_channel
 from aetia.localize._confidence import probabilities
 from aetia.localize._graph import CallGraph
 from aetia.localize._noise import noise_floor
+from aetia.localize._windows import extended, guarded
 from aetia.localize.localizer import Localization
 from aetia.model.diagnosis import Incident
 from aetia.plugins import plugin
@@ -21,6 +22,7 @@ from aetia.signals.frames import F64, I64
 from aetia.signals.view import View
 
 MIN_SCORE = 0.05
+CONVINCING = 0.9
 UNREACHED = 0.5
 """What is left of a candidate's score when no broken entry point depends on it."""
 
@@ -35,10 +37,8 @@ class Explain:
     """The label-free default."""
 
     def localize(self, view: View, incident: Incident, *, seed: int = 0) -> Localization:
-        readings = read_channels(view)
         graph = CallGraph(view)
-        board = build_board(view, readings, graph, noise_floor(view))
-        score = board.score * self._reach(view, incident, graph)
+        view, board, score = self._best_reading(view, incident, graph)
         order = ranking(score, board)
         if len(order) == 0:
             return Localization(
@@ -53,6 +53,22 @@ class Explain:
             propagation=propagation(view, incident, graph, board, score, int(order[0])),
             rejected=rejected(view, board, score, order, graph),
         )  # fmt: skip
+
+    def _best_reading(self, view: View, incident: Incident, graph: CallGraph) -> tuple[View, Board, F64]:
+        """The given window with a guarded baseline; also with the guard as part of the incident where that window
+        alone convinces nobody, if the longer one does more."""
+        first = self._read(guarded(view), incident, graph)
+        if len(first[2]) and first[2].max() >= CONVINCING:
+            return first
+        longer = extended(view)
+        if longer is None:
+            return first
+        second = self._read(longer, incident, graph)
+        return second if second[2].max(initial=0.0) > first[2].max(initial=0.0) else first
+
+    def _read(self, view: View, incident: Incident, graph: CallGraph) -> tuple[View, Board, F64]:
+        board = build_board(view, read_channels(view), graph, noise_floor(view))
+        return view, board, board.score * self._reach(view, incident, graph)
 
     def _reach(self, view: View, incident: Incident, graph: CallGraph) -> F64:
         entries = {candidate_of(view, breach.entry) for breach in incident.breaches}

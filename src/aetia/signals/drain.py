@@ -15,26 +15,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from aetia.signals.frames import I8, I32, Template
-from aetia.signals.log_shapes import MAX_KEY_BYTES, SITE_DIGIT, shapes
+from aetia.signals.frames import I8, I32, I64, Template
+from aetia.signals.ids import hash_ids
+from aetia.signals.log_shapes import MAX_KEY_BYTES, MESSAGE, SITE_DIGIT, Column, messages, shapes
 
 WILDCARD = "<*>"
 _MAX_TOKENS = 96
 _SIMILARITY = 0.6
 _SITE_SIMILARITY = 0.5
 
-_SITE = re.compile(rf"[\w.$/\\-]*?([\w$-]+(?:\.[a-z]+)?[#:][{chr(SITE_DIGIT)}-{chr(SITE_DIGIT + 9)}]+)")
+_KEPT = f"{chr(SITE_DIGIT)}-{chr(SITE_DIGIT + 9)}"
+_SITE = re.compile(rf"([\w${_KEPT}]+(?:\.[a-z]+)?[#:][{_KEPT}]+)")
 _SITE_DIGITS = {SITE_DIGIT + d: str(d) for d in range(10)}
+_KEPT_DIGITS = {ord(str(d)): SITE_DIGIT + d for d in range(10)}
 _SITE_TO_ZERO = {SITE_DIGIT + d: "0" for d in range(10)}
 _EXCEPTION = re.compile(
     r"(?<![\w.])(?:[a-z_][\w$]*\.)*[A-Z][\w$]*(?:Exception|Error|Throwable|Interrupt|Fault|Exit)(?:\$\w+)?\b(?=:|\s|$|[,;)\]\"'])"
 )
 _PLAIN_ERROR = re.compile(r"(?:[A-Z]\w*\.)*(?:Error|Exception|Fault|Exit|Throwable)")
-_JSON_MESSAGE = re.compile(
-    r'"(?:msg|message|log|event|body|text|short_message|error|err|exception)"\s*:\s*"((?:[^"\\]|\\.)*)"?'
-)
+_JSON_MESSAGE = re.compile(MESSAGE)
 _JSON_VALUE = re.compile(r'("(?:[^"\\]|\\.)*"\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s,{}\[\]"]+)')
 
 
@@ -72,6 +74,9 @@ _RULES = tuple(
 _TOKEN = re.compile(r"\[[A-Za-z][\w .!-]*\]|\[|\]|[^\s\[\]]+")
 _WORD = re.compile(r"[\[({\"'<]*(?:[\w.-]+[=:])?[A-Za-z][A-Za-z_'-]*(?:<\*>)?[\])}>\"'.,:;!?*]*")
 _FEW_WORDS = 3
+_MAX_SHAPES = 8000
+_ROUNDS = 4
+_MAX_PATTERNS = 48
 _TAG = re.compile(r"\[[A-Za-z][\w .!-]*\]|[A-Za-z_][\w.$]*\(\)[,:;.]?")
 
 
@@ -92,30 +97,75 @@ class _Group:
     rows: list[list[int]] = field(default_factory=list)
 
 
-def mine(
-    bodies: pa.ChunkedArray[Any] | pa.Array[Any], severity: I8 | None = None
-) -> tuple[I32, tuple[Template, ...]]:
+def mine(bodies: Column, severity: I8 | None = None) -> tuple[I32, tuple[Template, ...]]:
     """Template code per body, shape (n,), and the templates, sorted.
 
     `severity` (n,) are the severity codes of the lines; a template carries the worst of its lines. Null bodies
-    have the empty template. Bodies beyond 512 bytes are told apart by their first 512 bytes only.
+    have the empty template. Bodies beyond 512 bytes are told apart by their first 512 bytes only. With more than
+    _MAX_SHAPES shapes (free text, ids made of letters) templates are learnt from the most frequent shapes and a
+    sample of the others, which are then matched; what matches none after four rounds is told apart by its first
+    two words.
     """
-    codes, texts = shapes(bodies)
+    codes, distinct = shapes(bodies)
     if len(codes) == 0:
         return codes, ()
-    count = np.bincount(codes, minlength=len(texts))
-    group_of, groups = _cluster([_mask(text) for text in texts], count)
+    if len(distinct) > _MAX_SHAPES:
+        codes, distinct = messages(codes, distinct)
+    count = np.bincount(codes, minlength=len(distinct))
+    group_of, groups = _learn(distinct, count)
     ranked, templates = _sorted_templates(groups)
     final = ranked[group_of][codes]
-    if severity is not None:
+    if severity is not None and len(severity):
         worst = np.zeros(len(templates), np.int64)
         for level in range(int(severity.max()) + 1):
-            present = np.bincount(final[severity == level], minlength=len(templates)) > 0
-            worst[present] = level
+            worst[np.bincount(final[severity == level], minlength=len(templates)) > 0] = level
         templates = [item._replace(severity=int(level)) for item, level in zip(templates, worst, strict=True)]
-    used = np.bincount(final, minlength=len(templates)) > 0
-    compact = np.cumsum(used, dtype=np.int32) - np.int32(1)
-    return compact[final], tuple(item for item, keep in zip(templates, used, strict=True) if keep)
+    return final, tuple(templates)
+
+
+def _learn(distinct: pa.BinaryArray, count: I64) -> tuple[I32, list[_Group]]:
+    """Group per distinct shape, and the groups."""
+    if len(distinct) <= _MAX_SHAPES:
+        return _cluster([_mask(text) for text in _texts(distinct)], count)
+    group_of = np.full(len(distinct), -1, np.int32)
+    groups: list[_Group] = []
+    # The same bytes seen as text: hashing needs no valid UTF-8, and a cut may have split a character.
+    as_text = pa.Array.from_buffers(pa.string(), len(distinct), distinct.buffers(), 0, distinct.offset)
+    left = np.lexsort((hash_ids(pa.chunked_array([as_text]))[0], -count))
+    for _ in range(_ROUNDS):
+        chosen = left[:_MAX_SHAPES]
+        part, found = _cluster([_mask(text) for text in _texts(distinct.take(pa.array(chosen)))], count[chosen])
+        group_of[chosen] = part + len(groups)
+        left = left[_MAX_SHAPES:]
+        weight = np.bincount(part, count[chosen], len(found))
+        for index in np.argsort(-weight, kind="stable")[:_MAX_PATTERNS].tolist():
+            if len(left) == 0:
+                break
+            hit = pc.match_substring_regex(distinct.take(pa.array(left)), _pattern(found[index])).to_numpy(zero_copy_only=False)
+            group_of[left[hit]] = index + len(groups)
+            left = left[~hit]
+        groups += found
+        if len(left) == 0:
+            return group_of, groups
+    heads = pc.extract_regex(distinct.take(pa.array(left)), r"^\s*(?P<head>\S{0,32}\s*\S{0,32})").field("head")
+    lines = [_mask(text + " " + WILDCARD) for text in _texts(heads)]
+    part, found = _cluster(lines, count[left])
+    group_of[left] = part + len(groups)
+    return group_of, groups + found
+
+
+def _texts(shapes_: pa.BinaryArray) -> list[str]:
+    return [(text or b"").decode("utf-8", "replace") for text in shapes_.to_pylist()]
+
+
+def _pattern(group: _Group) -> str:
+    """A regular expression (RE2) for the shapes of a group."""
+    site, kept = group.call_site or "\x00", (group.call_site or "").translate(_KEPT_DIGITS)
+    parts: list[str] = []
+    for token in group.tokens:
+        text = re.escape(token.replace(site, kept)).replace(re.escape(WILDCARD), r"\S+")
+        parts.append(text.replace(r"=\S+", r"""=(?:"[^"]*"|'[^']*'|\S*)"""))
+    return r"^\s*" + r"\s*".join(parts) + r"\s*$"
 
 
 def describe(text: str, severity: int = 0) -> Template:
@@ -165,8 +215,8 @@ def _exception(text: str) -> str | None:
 def _json_text(text: str) -> str:
     """The message of a JSON body; a body without one keeps its keys."""
     message = _JSON_MESSAGE.search(text)
-    if message is not None and message.group(1).strip():
-        return message.group(1).replace('\\"', '"').replace("\\n", " ")
+    if message is not None and message["message"].strip():
+        return message["message"].replace('\\"', '"').replace("\\n", " ")
     return _JSON_VALUE.sub(rf"\1{WILDCARD}", text)
 
 

@@ -7,31 +7,39 @@ on those alone. The shape of a line is a function of that line only, so row orde
 
 from __future__ import annotations
 
+import itertools
+from typing import Any, TypeAlias
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from aetia.signals.frames import I32, I64
+from aetia.signals.frames import I32, I64, Bool
+from aetia.signals.ids import U64, mix
 
 U8 = NDArray[np.uint8]
-U64 = NDArray[np.uint64]
+Column: TypeAlias = "pa.ChunkedArray[Any] | pa.Array[Any]"
 
+MESSAGE = r'"(?:msg|message|log|event|body|text|short_message)"\s*:\s*"(?P<message>(?:[^"\\]|\\.)*)'
+"""The message in a JSON object, for RE2 and `re` alike."""
 MAX_KEY_BYTES = 512
 """Longer bodies are told apart by their first 512 bytes only."""
-MAX_SHAPES = 20_000
-"""Above this many shapes, words that hold digits are blanked whole, then the tails of rare shapes are cut."""
 SITE_DIGIT = 14
 """Digits of a printed call site are kept, moved to the control characters 14..23 that text does not use."""
 _MIN_RUN = 8
 _MAX_LINES_PER_NAME = 256
 _MAX_SITE_DIGITS = 6
+_MAX_NAMES = 4096
+_MAX_NAME_BYTES = 48
+_FEW, _MANY = 256, 200_000
 _SLICE_BYTES = 1 << 17
 _ZERO = 48
 
 _FLATTEN = bytes.maketrans(b"123456789", b"000000000")
 _IS_HEX = bytes(int(chr(b) in "0123456789abcdefABCDEF-") for b in range(256))
 _IS_WORD = np.array([chr(b).isalnum() or b == 95 for b in range(128)] + [False] * 128)
+_IS_NAME = _IS_WORD | np.array([chr(b) in ".$" for b in range(256)])
 _SOURCE_SUFFIXES = (
     ".py",
     ".java",
@@ -51,60 +59,75 @@ _SOURCE_SUFFIXES = (
 )
 
 
-def shapes(bodies: pa.ChunkedArray | pa.Array) -> tuple[I32, list[str]]:
-    """Shape code per body, shape (n,), and the distinct shapes, in no particular order; null is the empty shape.
+def shapes(bodies: Column) -> tuple[I32, pa.BinaryArray]:
+    """Shape code per body, shape (n,), and the distinct shapes (UTF-8), in no particular order; null is empty.
 
     In a shape every digit and every run of eight or more hex digits or dashes is `0`, but the digits of a call
-    site (`Name#12`, `file.py:12`) are characters 14..23. A name followed by more than 256 different numbers is
-    no call site but an id.
+    site (`Name#12`, `file.py:12`) are characters 14..23. A name that comes with more than 256 different numbers
+    is no call site but an id. Numbers of different lengths have one shape unless there are very many shapes.
     """
-    chunks = bodies.chunks if isinstance(bodies, pa.ChunkedArray) else [bodies]
-    if not chunks:
-        return np.zeros(0, np.int32), []
-    encoded = [_encode(chunk) for chunk in chunks]
-    code_of: dict[bytes, int] = {}
-    codes: list[I32] = []
-    for local, texts in encoded:
-        remap = np.array([code_of.setdefault(text, len(code_of)) for text in texts], np.int32)
-        codes.append(remap[local] if len(local) else local)
-    joined = np.concatenate(codes)
-    merge, texts = _reduce(list(code_of), joined)
-    return merge[joined] if len(joined) else joined, texts
+    chunks: list[Any] = bodies.chunks if isinstance(bodies, pa.ChunkedArray) else [bodies]
+    encoded = [_encode(chunk) for chunk in chunks if len(chunk)]
+    if not encoded:
+        return np.zeros(0, np.int32), pa.array([], pa.binary())
+    if len(encoded) == 1:
+        codes, distinct = encoded[0]
+    else:
+        codes, distinct = _unite(encoded)
+    if _FEW < len(distinct) <= _MANY:
+        return _merged(codes, pc.replace_substring_regex(distinct, "0+", "0"))
+    return codes, distinct
 
 
-def _encode(chunk: pa.Array) -> tuple[I32, list[bytes]]:
-    """Codes and distinct byte shapes of one chunk of the column."""
+def messages(codes: I32, distinct: pa.BinaryArray) -> tuple[I32, pa.BinaryArray]:
+    """Shapes with JSON objects reduced to their message, where they have one."""
+    objects = pc.starts_with(distinct, "{")
+    if not pc.any(objects).as_py():
+        return codes, distinct
+    found = pc.extract_regex(distinct, MESSAGE).field("message")
+    return _merged(codes, pc.if_else(pc.and_(objects, pc.fill_null(pc.greater(pc.binary_length(found), 0), False)), found, distinct))
+
+
+def _unite(encoded: list[tuple[I32, pa.BinaryArray]]) -> tuple[I32, pa.BinaryArray]:
+    """One vocabulary for the chunks of a column."""
+    every = pa.concat_arrays([distinct for _, distinct in encoded])
+    start = np.cumsum([0, *(len(distinct) for _, distinct in encoded)])
+    return _merged(np.concatenate([codes + np.int32(first) for (codes, _), first in zip(encoded, start, strict=False)]), every)
+
+
+def _merged(codes: I32, texts: pa.BinaryArray) -> tuple[I32, pa.BinaryArray]:
+    """Codes and texts with equal texts made one."""
+    again = pc.dictionary_encode(texts)
+    return again.indices.to_numpy(zero_copy_only=False).astype(np.int32)[codes], again.dictionary
+
+
+def _encode(chunk: Any) -> tuple[I32, pa.BinaryArray]:
+    """Codes and distinct shapes of one chunk of the column."""
     if pa.types.is_dictionary(chunk.type):
-        inner, texts = _encode(chunk.dictionary)
-        index = pc.fill_null(chunk.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-        lookup = np.append(inner, np.int32(len(texts)))
-        return lookup[index], [*texts, b""]
+        inner, texts = _encode(pa.concat_arrays([chunk.dictionary.cast(pa.string()), pa.array([""])]))
+        index = pc.fill_null(chunk.indices.cast(pa.int64()), len(chunk.dictionary))
+        return inner[index.to_numpy(zero_copy_only=False)], texts
     column = _bounded(chunk)
-    offsets = np.frombuffer(column.buffers()[1], np.int32)[
-        column.offset : column.offset + len(column) + 1
-    ].astype(np.int64)
-    data = column.buffers()[2]
-    if len(column) == 0 or data is None or offsets[0] == offsets[-1]:
-        return np.zeros(len(chunk), np.int32), [b""]
-    raw = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
+    buffers = column.buffers()
+    offsets = np.frombuffer(buffers[1], np.int32)[column.offset : column.offset + len(column) + 1].astype(np.int64)
+    if buffers[2] is None or offsets[0] == offsets[-1]:
+        return np.zeros(len(column), np.int32), pa.array([b""], pa.binary())
+    raw = np.frombuffer(buffers[2], np.uint8)[offsets[0] : offsets[-1]]
     offsets -= offsets[0]
     blanked = blank(raw, offsets)
-    keys = pa.Array.from_buffers(
-        pa.binary(), len(column), [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(blanked)]
-    )  # fmt: skip
-    encoded = pc.dictionary_encode(keys)
-    return encoded.indices.to_numpy().astype(np.int32), encoded.dictionary.to_pylist()
+    starts = pa.py_buffer(offsets.astype(np.int32))
+    keys = pa.Array.from_buffers(pa.binary(), len(column), [None, starts, pa.py_buffer(blanked)])
+    return _merged(np.arange(len(column), dtype=np.int32), keys)
 
 
-def _bounded(chunk: pa.Array) -> pa.Array:
+def _bounded(chunk: Any) -> pa.BinaryArray:
     """The chunk as binary, without nulls, cut where bodies are longer than the key may be."""
     if not (pa.types.is_string(chunk.type) or pa.types.is_large_string(chunk.type)):
         chunk = chunk.cast(pa.string())
     if chunk.null_count:
         chunk = pc.fill_null(chunk, "")
-    binary = chunk.cast(pa.large_binary() if pa.types.is_large_string(chunk.type) else pa.binary())
-    longest = pc.max(pc.binary_length(binary)).as_py()
-    if longest is not None and longest > MAX_KEY_BYTES:
+    binary: Any = chunk.cast(pa.large_binary() if pa.types.is_large_string(chunk.type) else pa.binary())
+    if (pc.max(pc.binary_length(binary)).as_py() or 0) > MAX_KEY_BYTES:
         binary = pc.binary_slice(binary, 0, MAX_KEY_BYTES)
     return binary.cast(pa.binary())
 
@@ -112,7 +135,6 @@ def _bounded(chunk: pa.Array) -> pa.Array:
 def blank(raw: U8, offsets: I64) -> U8:
     """Copy of `raw` (row r is bytes offsets[r]:offsets[r + 1]) with digits and id-like runs blanked."""
     out = np.empty_like(raw)
-    ids: set[int] = set()
     for first, last in _slices(offsets):
         begin, end = offsets[first], offsets[last]
         part = raw[begin:end]
@@ -121,10 +143,7 @@ def blank(raw: U8, offsets: I64) -> U8:
         out[begin:end] = flat if run is None else np.where(run, np.uint8(_ZERO), flat)
     sites, names = _call_sites(raw, offsets)
     if len(sites):
-        ids = _names_with_many_numbers(raw, sites, names)
-        if ids:
-            sites = sites[~np.isin(names, np.fromiter(ids, np.uint64))]
-        _keep_site_digits(raw, out, sites, offsets)
+        _keep_site_digits(raw, out, sites[~_ids_among(raw, sites, names)], offsets)
     return out
 
 
@@ -133,7 +152,7 @@ def _slices(offsets: I64) -> list[tuple[int, int]]:
     marks = np.arange(offsets[0], offsets[-1], _SLICE_BYTES)
     rows = np.unique(np.searchsorted(offsets, marks, side="right") - 1)
     edges = [*rows.tolist(), len(offsets) - 1]
-    return [(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [(a, b) for a, b in itertools.pairwise(edges) if b > a]
 
 
 def _long_runs(part: U8, starts: I64) -> NDArray[np.bool_] | None:
@@ -230,55 +249,41 @@ def _is_digit(values: U8) -> NDArray[np.bool_]:
     return (values >= _ZERO) & (values < _ZERO + 10)
 
 
-def _names_with_many_numbers(raw: U8, sites: I64, names: U64) -> set[int]:
-    """Names before more than _MAX_LINES_PER_NAME different numbers, as keys."""
+def _ids_among(raw: U8, sites: I64, names: U64) -> Bool:
+    """Mask of marks that are part of ids: too many numbers for one name, or far too many names."""
     number = np.zeros(len(sites), np.uint64)
-    open_ = np.ones(len(sites), np.bool_)
+    going = np.ones(len(sites), np.bool_)
     for ahead in range(1, _MAX_SITE_DIGITS + 1):
         byte = raw[np.minimum(sites + ahead, len(raw) - 1)]
-        open_ &= _is_digit(byte) & (sites + ahead < len(raw))
-        number = np.where(open_, number * np.uint64(10) + byte - np.uint64(_ZERO), number)
-    mixed = names * np.uint64(0x9E3779B97F4A7C15) + number
-    _, first = np.unique(mixed, return_index=True)
+        going &= _is_digit(byte) & (sites + ahead < len(raw))
+        number = np.where(going, number * np.uint64(10) + byte - np.uint64(_ZERO), number)
+    pairs = pa.array(mix(names) ^ mix(number)).dictionary_encode()
+    first = np.zeros(len(pairs.dictionary), np.int64)
+    first[pairs.indices.to_numpy()] = np.arange(len(sites))
     name, count = np.unique(names[first], return_counts=True)
-    return {int(key) for key in name[count > _MAX_LINES_PER_NAME]}
+    if len(name) > _MAX_NAMES:
+        return np.ones(len(sites), np.bool_)
+    return np.isin(names, name[count > _MAX_LINES_PER_NAME])
 
 
 def _keep_site_digits(raw: U8, out: U8, sites: I64, offsets: I64) -> None:
-    end = offsets[np.searchsorted(offsets, sites, side="right")]
-    for ahead in range(1, _MAX_SITE_DIGITS + 1):
-        at = sites + ahead
+    """Moves the digits of each site, in the line number and in the name before it, to SITE_DIGIT..SITE_DIGIT + 9."""
+    row = np.searchsorted(offsets, sites, side="right")
+    end, start = offsets[row], offsets[row - 1]
+    at = sites + 1
+    for _ in range(_MAX_SITE_DIGITS):
         inside = at < end
-        sites, end, at = sites[inside], end[inside], at[inside]
+        at, end = at[inside], end[inside]
         digit = _is_digit(raw[at])
-        sites, end, at = sites[digit], end[digit], at[digit]
+        at, end = at[digit], end[digit]
         out[at] = raw[at] - np.uint8(_ZERO - SITE_DIGIT)
-
-
-def _reduce(texts: list[bytes], codes: I32) -> tuple[I32, list[str]]:
-    """Merges shapes that differ only in the lengths of numbers; bounds their number. (map (m,), shapes)."""
-    plain = [text.decode("utf-8", "replace") for text in texts]
-    if len(plain) < 256:
-        return _unify(plain)
-    merge, plain = _unify(pc.replace_substring_regex(pa.array(plain, pa.string()), "0+", "0").to_pylist())
-    if len(plain) <= MAX_SHAPES:
-        return merge, plain
-    words = pc.replace_substring_regex(
-        pa.array(plain, pa.string()), "[A-Za-z_]*0[A-Za-z0_]*", "0"
-    ).to_pylist()
-    step, plain = _unify(words)
-    merge = step[merge]
-    for width in (128, 64, 32, 16):
-        if len(plain) <= MAX_SHAPES:
-            break
-        count = np.bincount(merge[codes], minlength=len(plain))
-        often = sorted(range(len(plain)), key=lambda k: (-count[k], plain[k]))[: MAX_SHAPES // 2]
-        kept = set(often)
-        step, plain = _unify([text if k in kept else text[:width] for k, text in enumerate(plain)])
-        merge = step[merge]
-    return merge, plain
-
-
-def _unify(texts: list[str]) -> tuple[I32, list[str]]:
-    code_of: dict[str, int] = {}
-    return np.array([code_of.setdefault(text, len(code_of)) for text in texts], np.int32), list(code_of)
+        at = at + 1
+    at = sites - 1
+    for _ in range(_MAX_NAME_BYTES):
+        inside = at >= start
+        at, start = at[inside], start[inside]
+        named = _IS_NAME[raw[at]]
+        at, start = at[named], start[named]
+        digit = at[_is_digit(raw[at])]
+        out[digit] = raw[digit] - np.uint8(_ZERO - SITE_DIGIT)
+        at = at - 1

@@ -191,6 +191,10 @@ def test_a_broken_wrapper_costs_only_its_own_line() -> None:
     assert unwrap(pa.chunked_array([lines])).to_pylist() == ["good", None, "plain text", None]
 
 
+def test_damaged_files_cost_rows_or_raise_what_is_documented(root: Path, survive_damage: Callable[..., int]) -> None:
+    assert survive_damage(NezhaReader(), root, 40) > 40
+
+
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "count", "faults"),

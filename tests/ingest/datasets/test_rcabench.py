@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +187,7 @@ def test_every_fault_word_is_in_the_vocabulary() -> None:
 )
 def test_injections_without_a_service_leave_the_truth_open(injection: dict[str, Any]) -> None:
     assert read_truths(injection, None) is None
+
+
+def test_damaged_files_cost_rows_or_raise_what_is_documented(root: Path, survive_damage: Callable[..., int]) -> None:
+    assert survive_damage(RCABenchReader(), root, 40) > 40

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -177,3 +178,23 @@ def test_underscores_on_both_sides_are_resolved_by_the_other_columns(
 def test_parts_always_join_to_the_column_again(columns: list[str]) -> None:
     for column, (entity, metric) in split_columns(columns).items():
         assert column == (metric if entity is None else f"{entity}_{metric}")
+
+
+def test_damaged_files_cost_rows_or_raise_what_is_documented(root: Path, survive_damage: Callable[..., int]) -> None:
+    assert survive_damage(RCAEvalReader(), root, 40) > 40
+
+
+def test_columns_that_are_missing_cost_what_they_carried_and_no_more(root: Path) -> None:
+    traces = root / "RE3-XX" / "cart-db_f3" / "1" / "traces.csv"
+    text = traces.read_text(encoding="utf-8")
+    for column, rows in (
+        ("statusCode", 2),
+        ("methodName", 2),
+        ("parentSpanID", 2),
+        ("serviceName", 0),
+        ("duration", 0),
+    ):
+        traces.write_text(text.replace(column, f"other{column}", 1), encoding="utf-8")
+        telemetry = RCAEvalReader().load(root / "RE3-XX").telemetry
+        assert telemetry.spans.num_rows == rows, column
+        assert sum(record.rows for record in telemetry.dropped if record.table == "spans") == 3 - rows

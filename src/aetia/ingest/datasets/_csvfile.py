@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.csv
@@ -51,8 +51,13 @@ def _is_utf8(content: bytes) -> bool:
     return True
 
 
+def _reader(content: bytes) -> Any:
+    # The stubs know paths and Python files only.
+    return pa.BufferReader(content)
+
+
 def _header(content: bytes) -> list[str]:
-    names = pyarrow.csv.open_csv(pa.BufferReader(content)).schema.names
+    names = pyarrow.csv.open_csv(_reader(content)).schema.names
     return list(dict.fromkeys(names))
 
 
@@ -71,7 +76,7 @@ def _parse(content: bytes, types: Mapping[str, pa.DataType] | None, text: Iterab
         )
     block = max(1 << 16, min(_BLOCK_BYTES, len(content) + 1))
     table = pyarrow.csv.read_csv(
-        pa.BufferReader(content),
+        _reader(content),
         read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=block),
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
         convert_options=convert,

@@ -51,7 +51,8 @@ def read_table(name: str, files: list[Path], full: bool) -> tuple[pa.Table, list
 
 
 def _column(raw: pa.Table, name: str) -> ArrayLike:
-    return raw[name] if name in raw.column_names else None
+    """A column, all null where the file has no such column."""
+    return raw[name] if name in raw.column_names else pa.nulls(raw.num_rows, pa.string())
 
 
 def _coalesced(raw: pa.Table, names: tuple[str, ...]) -> Column:
@@ -116,14 +117,14 @@ def _metrics(raw: pa.Table, source: str, full: bool) -> list[tuple[pa.Table, lis
         "instance": _column(raw, "attr.k8s.pod.name"), "node": _column(raw, "attr.k8s.node.name"),
         "attributes": _attributes(raw, skip),
     }  # fmt: skip
-    name = _column(raw, "metric")
+    name = _column(raw, "metric").cast(pa.string())
     if "value" in raw.column_names:
         kind = "counter" if "_sum." in source else "gauge"
         return [to_metrics({**shared, "name": name, "value": raw["value"], "type": kind}, source=source)]
     made: list[tuple[pa.Table, list[Dropped]]] = []
     for part in ("count", "sum", "min", "max"):
-        if part in raw.column_names and name is not None:
-            named = pc.binary_join_element_wise(name.cast(pa.string()), part, "_")
+        if part in raw.column_names:
+            named = pc.binary_join_element_wise(name, part, "_")
             kind = "counter" if part in ("count", "sum") else "gauge"
             made.append(to_metrics({**shared, "name": named, "value": raw[part], "type": kind}, source=source))
     return made

@@ -111,7 +111,7 @@ def read_spans(path: Path, services: frozenset[str], *, full: bool = False) -> t
     table, more = to_spans(
         {
             "time": _times(raw, known, ("starttime", "starttimemillis", "timestamp", "time")),
-            "duration": raw[known["duration"]] if "duration" in known else None,
+            "duration": raw[known["duration"]] if "duration" in known else pa.nulls(raw.num_rows, pa.int64()),
             "trace_id": raw["traceID"].cast(pa.string()), "span_id": raw["spanID"].cast(pa.string()),
             "parent_span_id": _text(raw, known, "parentspanid"),
             "service": _unified(_text(raw, known, "servicename"), services),
