@@ -65,7 +65,9 @@ def test_every_command_and_flag_is_in_the_cli_page(command: str) -> None:
 def test_the_guard_sees_the_commands_that_the_contract_names() -> None:
     expected = {"demo", "diagnose", "recheck", "plugins", "cases import", "cases list", "lab sim", "bench run"}
     assert expected <= set(COMMANDS)
-    assert {"--baseline", "--incident", "--since", "--at", "--localizer", "--format", "-o"} <= flags(COMMANDS["diagnose"])
+    assert {"--baseline", "--incident", "--since", "--at", "--localizer", "--format", "-o"} <= flags(
+        COMMANDS["diagnose"]
+    )
 
 
 def test_the_cli_page_names_no_flag_that_is_gone() -> None:

@@ -111,6 +111,16 @@ def test_contamination_of_a_distant_baseline_adds_the_minute_before_the_incident
     assert changed.incident == case.incident
 
 
+def test_a_baseline_from_a_later_day_is_contaminated_like_any_distant_one(
+    case_of: CaseOf, telemetry: Telemetry, clock: Clock
+) -> None:
+    _, incident, end, second = clock
+    later = Window(end + 3600 * second, end + 3660 * second)
+    changed, _ = apply("contaminated=60", case_of("c", "store", baseline=later), telemetry)
+    assert changed.baselines["spans"] == (Window(incident - 60 * second, incident), later)
+    assert changed.incident == Window(incident, end)
+
+
 def test_contamination_of_an_adjoining_baseline_swallows_the_first_faulty_minute(
     case: Case, telemetry: Telemetry, clock: Clock
 ) -> None:

@@ -140,7 +140,7 @@ def test_a_broken_case_fails_for_everybody_and_stops_nobody(
     for name in ("good", "torn"):
         write_case(tmp_path / "s" / name, case_of(name, "store"), telemetry_of("store"))
     (tmp_path / "s" / "torn" / "spans.parquet").write_bytes(b"PAR1 this is no parquet file")
-    result = run(tmp_path / "s", ["toy_oracle", "toy_tie"], **DETECTOR)  # type: ignore[arg-type]
+    result = run(tmp_path / "s", ["toy_oracle", "toy_tie"], detector="toy_sli", jobs=1)  # type: ignore[arg-type]
     torn = [row for row in result.cases if row.case == "torn"]
     assert len(result.cases) == 4
     assert all(row.outcome == "failed" and row.failure is not None and row.failure.kind == "load" for row in torn)
@@ -162,10 +162,13 @@ def test_each_perturbation_is_a_variant_with_its_own_rows(toys: Path, suite: Pat
     assert (hidden.n, hidden.unapplied, hidden.ac1.value) == (2, 1, 0.0)
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(toys: Path, suite: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_goes_on_where_it_stopped(
+    toys: Path, suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aetia.bench.record.package_hash", lambda: "same code")
     path = tmp_path / "out.json"
     script = (
-        "import os, sys\nfrom pathlib import Path\nfrom aetia.bench import run\n"
+        "import os, sys\nfrom aetia.bench import record, run\nrecord.package_hash = lambda: 'same code'\n"
         "def stop(state):\n    if state.done >= 2:\n        os._exit(9)\n"
         "run(sys.argv[1], 'toy_oracle', jobs=1, detector='toy_sli', json_path=sys.argv[2], progress=stop)\n"
     )

@@ -61,7 +61,9 @@ def test_the_page_shows_graph_charts_traces_and_log_templates(page: str) -> None
     classes = parsed.all("class")
     assert classes.count("waterfall") == 2
     assert "edge hot" in classes and "band" in classes and "waited" in classes
+    assert classes.count("chart") == 4
     words = " ".join(parsed.words)
+    assert "front GET /: success" in words and "cart: share of calls that fail" in words
     assert "cannot reach table" in words and "appeared" in words and "loaded cart" in words and "vanished" in words
     assert "Bad: 100 ms in the incident" in words and "Good: 30 ms in the baseline" in words
 

@@ -31,7 +31,8 @@ def test_the_schema_names_every_field_of_a_diagnosis() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'{"localizer": 1}', b"\xff\xfe", b'{"schema": "other/9", "localizer": "x", "incident": null}']
+    "content",
+    [b"", b"{", b"[]", b'{"localizer": 1}', b"\xff\xfe", b'{"schema": "other/9", "localizer": "x", "incident": null}'],
 )
 def test_what_is_no_diagnosis_is_refused_with_its_path(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "report.json"

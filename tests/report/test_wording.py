@@ -49,7 +49,14 @@ def test_gaps_in_a_signal_are_dots() -> None:
 
 
 @pytest.mark.parametrize(
-    "series", [None, [], {"values": [1, 2]}, {"start_ns": 0, "step_ns": 0, "values": [1, 2]}, {"start_ns": 0, "step_ns": 1, "values": [1, None]}]
+    "series",
+    [
+        None,
+        [],
+        {"values": [1, 2]},
+        {"start_ns": 0, "step_ns": 0, "values": [1, 2]},
+        {"start_ns": 0, "step_ns": 1, "values": [1, None]},
+    ],
 )
 def test_a_series_that_cannot_be_drawn_is_left_out(make_evidence_of, series: object) -> None:
     from msgspec.structs import replace

@@ -134,7 +134,7 @@ def value(estimate: Estimate | float | None) -> str:
     number = estimate.value if isinstance(estimate, Estimate) else estimate
     if number is None:
         return _DASH
-    text = f"{number:.2f}"
+    text = f"{round(number, 2) + 0.0:.2f}"  # + 0.0: no minus sign before a zero
     return text.replace("0.", ".", 1) if abs(number) < 1 else text
 
 
@@ -145,7 +145,7 @@ def interval(estimate: Estimate) -> str:
 
 
 def _by_class(results: list[Result]) -> list[Block]:
-    titles = {str(key): text for key, text in CLASS_TITLES.items()}
+    titles = {str(key): text.split(" (")[0] for key, text in CLASS_TITLES.items()}
     names = {name: f"{name}: {titles.get(name, name)}" for item in results for name in item.by_class}
     return _parts(results, "by_class", "By fault class", names)
 
@@ -229,8 +229,8 @@ def _calibration(results: list[Result]) -> list[Block]:
             rows.append([name, item.onset, *stated, *risk, value(item.utility_triage), value(item.utility_repair)])
     if not rows:
         return []
-    header = ("localizer", "onset", "ECE", "stated", "AURC", "coverage", "coverage at ≤ 5 % wrong", "utility (wrong −1)",
-              "utility (wrong −4)")  # fmt: skip
+    header = ("localizer", "onset", "ECE", "stated", "AURC", "coverage", "coverage at ≤ 5 % wrong",
+              "utility (wrong −1)", "utility (wrong −4)")  # fmt: skip
     return [Heading(3, "Probabilities and abstention"), Table(header, rows)]
 
 

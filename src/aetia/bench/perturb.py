@@ -156,8 +156,7 @@ def contaminated(case: Case, telemetry: Telemetry, seconds: float, _rng: np.rand
     if not any(baselines.values()):
         raise Unapplied(f"case '{case.id}' has no baseline to contaminate.")
     shift = round(seconds * NS_PER_SECOND)
-    reaching = any(w.end_ns >= window.start_ns for t in ("spans", "logs") for w in baselines[t])
-    if not reaching:
+    if not any(_reaches(w, window) for t in ("spans", "logs") for w in baselines[t]):
         extra = Window(window.start_ns - shift, window.start_ns)
         mixed = {t: _merged((*baselines[t], extra)) for t in ("spans", "logs")}
         return msgspec.structs.replace(case, baselines={**case.baselines, **mixed}), telemetry
@@ -166,7 +165,7 @@ def contaminated(case: Case, telemetry: Telemetry, seconds: float, _rng: np.rand
         raise Unapplied(f"case '{case.id}' lasts {window.seconds:g} s; its first {seconds:g} s are all of it.")
 
     def extended(windows: tuple[Window, ...]) -> tuple[Window, ...]:
-        return tuple(Window(w.start_ns, start) if w.end_ns >= window.start_ns else w for w in windows)
+        return tuple(Window(w.start_ns, start) if _reaches(w, window) else w for w in windows)
 
     changed = msgspec.structs.replace(
         case, incident=Window(start, window.end_ns),
@@ -174,6 +173,12 @@ def contaminated(case: Case, telemetry: Telemetry, seconds: float, _rng: np.rand
         baselines={table: extended(windows) for table, windows in case.baselines.items()},
     )  # fmt: skip
     return changed, telemetry
+
+
+def _reaches(baseline: Window, incident: Window) -> bool:
+    """Whether a baseline begins before the incident and ends at its start or later; a fault-free recording from
+    another day, before or after, does not."""
+    return baseline.start_ns < incident.start_ns <= baseline.end_ns
 
 
 def _merged(windows: tuple[Window, ...]) -> tuple[Window, ...]:

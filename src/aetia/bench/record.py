@@ -11,7 +11,6 @@ from typing import BinaryIO
 
 import msgspec
 
-import aetia
 from aetia.bench.result import Row
 from aetia.model.case import Case
 from aetia.model.errors import BenchError
@@ -86,7 +85,7 @@ def package_hash() -> str:
     import numpy as np
 
     digest = hashlib.sha256(f"{sys.version_info[:3]} {np.__version__}".encode())
-    root = Path(aetia.__file__).parent
+    root = Path(__file__).resolve().parents[1]
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0")
         digest.update(path.read_bytes())

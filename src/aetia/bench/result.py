@@ -48,12 +48,9 @@ class Row(Score, kw_only=True):
     fingerprint: str = ""
 
     @property
-    def key(self) -> tuple[str, str, str, str, str, str]:
-        return (self.suite, self.case, self.localizer, self.onset, self.perturbation, self.fingerprint)
-
-    @property
-    def group(self) -> tuple[str, str, str, str, str]:
-        return (self.suite, self.system, self.onset, self.perturbation, self.localizer)
+    def key(self) -> tuple[str, ...]:
+        place = (self.suite, self.system, self.case)
+        return (*place, self.localizer, self.onset, self.perturbation, self.fingerprint)
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,5 +207,5 @@ def read_result(path: Path) -> BenchResult:
 def merge_rows(parts: Iterable[Sequence[Row]]) -> list[Row]:
     """Rows of several runs, the last one of each case, localizer, onset and perturbation, in a fixed
     order."""
-    rows = {row.key[:5]: row for part in parts for row in part}
+    rows = {row.key[:-1]: row for part in parts for row in part}
     return [rows[key] for key in sorted(rows)]

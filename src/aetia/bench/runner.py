@@ -88,8 +88,9 @@ def run(
     finally:
         plan.record.close()
     described: dict[str, object] = {
-        "localizers": list(names), "onset": list(onsets), "perturb": list(variants),
-        "timeout_s": timeout_s, "seed": seed, "detector": detector, "limit": limit, "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "localizers": list(names), "onset": list(onsets), "perturb": list(variants), "timeout_s": timeout_s,
+        "seed": seed, "detector": detector, "limit": limit,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }  # fmt: skip
     result = summarise(rows, settings=described)
     if path is not None:
@@ -105,7 +106,7 @@ class _Plan(NamedTuple):
 
     def key(self, job: Job, localizer: str) -> tuple[str, ...]:
         mark = fingerprint(code=self.modules[localizer], case=job.case, settings=(*self.settings, str(job.path)))
-        return (job.suite.name, job.case.id, localizer, job.onset, job.perturbation, mark)
+        return (job.suite.name, job.case.system, job.case.id, localizer, job.onset, job.perturbation, mark)
 
 
 def _distinct(items: Iterable[str | Path]) -> tuple[str, ...]:

@@ -138,7 +138,7 @@ def _failures(rows: list[Row]) -> tuple[FailureCount, ...]:
 
 def _paired(localizer: str, members: dict[str, list[Row]], draws: int) -> Paired | None:
     """Against the best other localizer (AC@1, then Avg@5, then name), on the cases that both were asked."""
-    own = {(row.suite, row.case): row for row in members[localizer] if counts_in_recall(row)}
+    own = {(row.suite, row.system, row.case): row for row in members[localizer] if counts_in_recall(row)}
     best: tuple[float, float, str] | None = None
     for rival, rows in members.items():
         cases = [row for row in rows if counts_in_recall(row)]
@@ -149,7 +149,7 @@ def _paired(localizer: str, members: dict[str, list[Row]], draws: int) -> Paired
         best = mark if best is None or mark < best else best
     if best is None:
         return None
-    other = {(row.suite, row.case): row for row in members[best[2]]}
+    other = {(row.suite, row.system, row.case): row for row in members[best[2]]}
     shared = [key for key in own if key in other and other[key].outcome != "unapplied"]
     if not shared:
         return None

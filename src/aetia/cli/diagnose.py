@@ -10,15 +10,17 @@ from cyclopts import Parameter
 from aetia.cli.output import Format, emit, format_for
 from aetia.cli.progress import StageProgress
 
+TIME = Parameter(allow_leading_hyphen=True)  # -30m..now is a time, not a flag
+
 
 def diagnose(
     source: Annotated[tuple[str, ...], Parameter(negative=())],
     /,
     *,
-    baseline: str | None = None,
-    incident: str | None = None,
-    since: str | None = None,
-    at: str | None = None,
+    baseline: Annotated[str | None, TIME] = None,
+    incident: Annotated[str | None, TIME] = None,
+    since: Annotated[str | None, TIME] = None,
+    at: Annotated[str | None, TIME] = None,
     localizer: str = "explain",
     format: Annotated[Format | None, Parameter(name="--format")] = None,
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,

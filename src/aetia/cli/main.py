@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownCommandError
 
 from aetia import __version__
 from aetia.model.errors import AetiaError
@@ -46,7 +46,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
             )
         )
     except CycloptsError as error:
-        return _complain(f"{str(error).strip()} See `aetia --help`.")
+        return _complain(_usage_sentence(error))
     except AetiaError as error:
         return _complain(str(error), error.exit_code)
     except BrokenPipeError:
@@ -59,6 +59,13 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return _complain("the telemetry does not fit in memory; narrow it with --incident A..B and --baseline A..B.")
     except KeyboardInterrupt:
         return _complain("interrupted.", EXIT_INTERRUPTED)
+
+
+def _usage_sentence(error: CycloptsError) -> str:
+    """The parser's message; that of an unknown command would import every command to look for similar names."""
+    if isinstance(error, UnknownCommandError) and error.unused_tokens:
+        return f"there is no command '{error.unused_tokens[0]}'; `aetia --help` lists the commands."
+    return f"{' '.join(str(error).split()).rstrip('.')}; `aetia COMMAND --help` explains."
 
 
 def _code(result: object) -> int:
@@ -77,3 +84,7 @@ def _os_sentence(error: OSError) -> str:
         errno.ENOSPC: "free some space or write elsewhere", errno.EISDIR: "name a file",
     }  # fmt: skip
     return f"{place}{error.strerror or error}; {mends.get(error.errno or 0, 'check the path and its permissions')}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -41,8 +41,8 @@ def scan_share(bad: F64, count: F64, usual: F64, least: F64, alpha: float) -> li
         if width > max(bins // 2, 3) or width > bins:
             continue
         k, n = _rolling(bad, width), _rolling(count, width)
-        worst = np.zeros((groups, bins))
-        worst[:, width - 1 :] = sliding_window_view(bad, width, axis=1).max(axis=2)
+        padded = np.concatenate([np.zeros((groups, width - 1)), bad], axis=1)
+        worst = sliding_window_view(padded, width, axis=1).max(axis=2)
         with np.errstate(divide="ignore", invalid="ignore"):
             share = k / n
             rest = (k - worst) / (n - np.minimum(n / width, n))
@@ -82,11 +82,11 @@ def stretches(active: Bool, p: F64) -> list[Stretch]:
 def densest(excess: F64) -> tuple[int, int]:
     """The contiguous slice [low, high) with the largest sum of `excess`, shape (n,): the likeliest begin
     and end of a change (two-sided CUSUM). (0, 0) when no element is positive."""
-    if len(excess) == 0 or not (excess > 0).any():
-        return 0, 0
     total = np.concatenate([[0.0], np.cumsum(excess)])
     lowest = np.minimum.accumulate(total)
     high = int(np.argmax(total - lowest))
+    if high == 0:
+        return 0, 0
     # The last minimum: a late onset is preferred to an early one.
     low = high - 1 - int(np.argmin(total[:high][::-1]))
     return low, high

@@ -27,6 +27,8 @@ class Calls:
     """Row of the server span; -1 where it is missing."""
     blind: Bool
     failed: Bool
+    refused: Bool
+    """Failed with a code that only the callee can have sent: an answer, and a bad one."""
     incident: Bool
 
 
@@ -69,5 +71,12 @@ def _build(view: View) -> Calls:
         gap_ns=np.concatenate([gap, spans.duration_ns[blind]]),
         row=row, server=np.concatenate([child, np.full(len(blind), -1)]).astype(np.int64),
         blind=np.concatenate([np.zeros(len(child), np.bool_), np.ones(len(blind), np.bool_)]),
-        failed=spans.error[row], incident=incident[row],
+        failed=spans.error[row], refused=spans.error[row] & _bad_answer(spans.status_code[row]), incident=incident[row],
     )  # fmt: skip
+
+
+def _bad_answer(code: I32) -> Bool:
+    """HTTP 4xx and 5xx except gateway time-outs; gRPC codes except cancelled, deadline exceeded and unavailable."""
+    http = (code >= 400) & (code < 600) & (code != 408) & (code != 504) & (code != 503)
+    grpc = (code > 0) & (code <= 16) & (code != 1) & (code != 4) & (code != 14)
+    return http | grpc

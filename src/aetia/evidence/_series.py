@@ -13,7 +13,7 @@ from aetia.signals.frames import I64, F64, Bool, MetricFrame
 from aetia.signals.view import View
 
 MIN_BASELINE_BINS = 3
-ABSOLUTE_FLOOR = {"share": 0.01, "ms": 1.0}
+ABSOLUTE_FLOOR = {"share": 0.01, "ms": 1.0, "count": 1.0}
 RELATIVE_FLOOR = 0.1
 USUAL = 0.9
 PEER_FLOOR = 0.1

@@ -21,6 +21,7 @@ from aetia.evidence.channel import Finding, Reading
 from aetia.model import entity
 from aetia.model.diagnosis import Claim
 from aetia.model.errors import SignalError
+from aetia.model.faults import FaultClass
 from aetia.plugins import plugin
 from aetia.signals.frames import F64, I64
 from aetia.signals.paths import deepest_error
@@ -76,6 +77,8 @@ class _Table:
         sure = np.minimum(1.0, -np.log10(np.maximum(p, 1e-300)) / FULL_LOG_P)
         self.bounded: F64 = sure * np.minimum(1.0, self.excess_rate / FULL_RATE) * (hits > 0)
         self.mass: F64 = self.excess_rate * units * (self.bounded > 0)
+        self.refused: I64 = np.zeros(len(key), np.int64)
+        """Of the hits in the incident, those that the callee answered with a bad code."""
 
 
 def _tabulate(key: I64, failed: np.ndarray, incident: np.ndarray) -> _Table:
@@ -107,7 +110,9 @@ def _edge_table(view: View) -> _Table:
         calls = calls_of(v)
         began = deepest_error(v.spans)[calls.row]
         key = np.stack([calls.caller, calls.callee], axis=1).astype(np.int64)
-        return _tabulate(key, began & calls.failed, calls.incident)
+        table = _tabulate(key, began & calls.failed, calls.incident)
+        table.refused = _tabulate(key, began & calls.refused, calls.incident).hits
+        return table
 
     return once(view, "edge errors", build)
 
@@ -169,17 +174,28 @@ def _edge_finding(view: View, table: _Table, row: int, code: int, degree: int, s
     touching = (table.key[:, 0] == code) | (table.key[:, 1] == code)
     broken = int((touching & (table.bounded >= 0.5 * table.bounded[row])).sum())
     where = service_or_external(view, code)
-    if broken == 1 and degree > 1 and where.level == "service":
+    refused = 2 * int(table.refused[row]) > int(table.hits[row])
+    if broken == 1 and degree > 1 and where.level == "service" and not refused:
         where = entity.edge(args["caller"], args["callee"], blamed=view.names.services[code])
     before, after = float(table.base_hits[row] / max(table.base_units[row], 1)), float(table.hits[row] / max(table.units[row], 1))
+    fault_class, fault = _edge_fault(where, refused=refused)
+    how = "are answered with an error" if refused else "fail without an answer"
     return Finding(
-        entity=where, score=min(score, 1.0), fault_class="E", fault="partition", args=args,
+        entity=where, score=min(score, 1.0), fault_class=fault_class, fault=fault, args=args,
         claim=Claim(
-            what="unanswered calls", direction="up", magnitude=round(after - before, 4), unit="error share",
-            text=f"{after:.0%} of the calls {args['caller']} → {args['callee']} fail although the callee "
-            f"records no error, {before:.0%} before",
+            what="refused calls" if refused else "unanswered calls", direction="up", magnitude=round(after - before, 4),
+            unit="error share",
+            text=f"{after:.0%} of the calls {args['caller']} → {args['callee']} {how} and the callee records no error "
+            f"of its own, {before:.0%} before",
         ),
     )  # fmt: skip
+
+
+def _edge_fault(where: entity.Entity, *, refused: bool) -> tuple[FaultClass, str]:
+    """What a broken call means: an external that does not answer is down as far as anyone can see."""
+    if refused:
+        return "C", "wrong_code"
+    return ("A", "dependency_down") if where.level == "external" else ("E", "partition")
 
 
 def _operation_args(view: View, code: int) -> dict[str, Any]:

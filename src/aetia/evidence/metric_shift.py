@@ -13,7 +13,6 @@ import numpy as np
 from aetia.evidence._places import place
 from aetia.evidence._series import believed, measure_series, series_name, shifts
 from aetia.evidence.channel import Finding, Reading
-from aetia.evidence.resources import MEANING
 from aetia.model.diagnosis import Claim
 from aetia.plugins import plugin
 from aetia.signals.view import View
@@ -21,7 +20,9 @@ from aetia.signals.view import View
 FULL = 0.6
 FULL_EFFECT = float(np.log(4.0))
 MIN_SCORE = 0.05
-SYMPTOMS = ("latency", "errors", "success", "restarts")
+READ_ELSEWHERE = (
+    "cpu", "memory", "disk", "saturation", "pool", "gc", "threads", "clock", "latency", "errors", "success", "restarts",
+)  # fmt: skip
 PER_ENTITY = 2
 
 
@@ -39,7 +40,7 @@ class MetricShift:
         if len(view.metrics) == 0:
             return Reading(silent="no metrics")
         moved = shifts(view)
-        other = np.array([s.what not in MEANING and s.what not in SYMPTOMS for s in view.metrics.series], dtype=bool)
+        other = np.array([s.what not in READ_ELSEWHERE for s in view.metrics.series], dtype=bool)
         score = FULL * believed(moved.z, moved.usual_z) * np.minimum(1.0, moved.effect / FULL_EFFECT)
         score = np.where(other & moved.usable, score, 0.0)
         kept: dict[str, int] = {}

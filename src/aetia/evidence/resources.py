@@ -1,103 +1,29 @@
-"""Resource pressure: cpu, memory, disk, pools, threads, GC and clocks of instances, services and nodes.
+"""Resource pressure: cpu, memory, disk and throttling of instances, services and nodes.
 
-Source: the metric channel of the label-free study on the Nezha data, with block-wise baselines in place of
-single samples. Score: effect size times z/(z+10), higher = more suspicious. Cost: O(series x bins).
+Source: label-free study on Nezha, section 4.4, with block-wise baselines. Score: effect size times belief in z, higher =
+more suspicious. Cost: O(series x bins).
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
-from aetia.evidence._load import traffic_ratio
-from aetia.evidence._places import place
-from aetia.evidence._series import Shifts, believed, measure_series, series_name, shifts
-from aetia.evidence.channel import Finding, Reading
-from aetia.model.diagnosis import Claim
-from aetia.model.faults import FaultClass
+from aetia.evidence._pressure import Meaning, Pressure
 from aetia.plugins import plugin
-from aetia.signals.frames import F64, Series
-from aetia.signals.view import View
-
-MEANING: dict[str, tuple[FaultClass, str, float]] = {
-    "cpu": ("B", "cpu", 1.0),
-    "memory": ("B", "memory", 0.8),
-    "disk": ("B", "disk", 0.6),
-    "pool": ("B", "pool_exhaustion", 0.9),
-    "saturation": ("B", "node_pressure", 0.7),
-    "threads": ("F", "lock", 0.7),
-    "gc": ("F", "gc", 0.9),
-    "clock": ("F", "clock_skew", 0.9),
-}
-"""Fault class, fault, and how far the kind is to be trusted: memory also moves with every restart and release."""
-FULL_EFFECT = float(np.log(2.0))
-MIN_SCORE = 0.05
 
 
 @plugin(
     "channel",
     needs=("metrics",),
-    summary="cpu, memory, disk, pools, threads and GC that rose beyond what the load explains",
+    summary="cpu, memory, disk and throttling that rose beyond what the load explains",
     source="label-free study on Nezha, section 4.4, with block-wise baselines",
     cost="O(series x bins)",
 )
-class Resources:
-    """Pressure on something the entity itself consumes; such evidence is always the entity's own."""
+class Resources(Pressure):
+    """Physical resources. Memory is trusted less: it moves with every restart and release."""
 
-    def observe(self, view: View) -> Reading:
-        if len(view.metrics) == 0:
-            return Reading(silent="no metrics")
-        moved = shifts(view)
-        if not moved.usable.any():
-            return Reading(silent="no metric has a baseline and an incident value")
-        score = self._scores(view, moved)
-        rows = np.flatnonzero(score >= MIN_SCORE)
-        if len(rows) == 0:
-            return Reading(silent="no resource metric moved beyond its baseline")
-        rows = rows[np.argsort(-score[rows], kind="stable")]
-        found = (self._finding(view, int(row), float(score[row]), moved) for row in rows)
-        return Reading(findings=tuple(finding for finding in found if finding is not None))
-
-    def measure(self, view: View, **args: Any) -> dict[str, Any]:
-        return measure_series(view, args)
-
-    def _scores(self, view: View, moved: Shifts) -> F64:
-        weight = np.array([MEANING[s.what][2] if s.what in MEANING else 0.0 for s in view.metrics.series])
-        upward = (moved.direction > 0) | np.array([s.bad < 0 for s in view.metrics.series], dtype=bool)
-        z, effect = _beyond_load(view, moved)
-        score = weight * believed(z, moved.usual_z) * np.minimum(1.0, effect / FULL_EFFECT)
-        return np.where(upward & moved.usable, score, 0.0)
-
-    def _finding(self, view: View, row: int, score: float, moved: Shifts) -> Finding | None:
-        series = view.metrics.series[row]
-        where = place(view, service=series.service, instance=series.instance, node=series.node)
-        if where is None:
-            return None
-        fault_class, fault, _ = MEANING[series.what]
-        onset = int(moved.onset_ns[row]) if moved.onset_ns[row] >= 0 else None
-        return Finding(
-            entity=where, score=score, fault_class=fault_class, fault=fault, onset_ns=onset, args=series_name(view, row),
-            claim=_claim(series, float(moved.base[row]), float(moved.level[row]), onset, str(where)),
-        )  # fmt: skip
-
-
-def _beyond_load(view: View, moved: Shifts) -> tuple[F64, F64]:
-    """z and effect of the movement beyond the one that more traffic explains (resources follow load linearly)."""
-    ratio = traffic_ratio(view)
-    load = np.array([ratio[s.service] if s.service >= 0 and s.node < 0 else np.nan for s in view.metrics.series])
-    load = np.where(np.isfinite(load), np.maximum(load, 1.0), 1.0)
-    with np.errstate(all="ignore"):
-        change = np.exp(moved.effect)
-        beyond = np.where(moved.direction > 0, np.maximum(change / load, 1.0), change)
-        share = np.where(change > 1, (beyond - 1) / np.maximum(change - 1, 1e-9), 0.0)
-    return moved.z * np.clip(share, 0.0, 1.0), np.log(beyond)
-
-
-def _claim(series: Series, base: float, level: float, onset: int | None, where: str) -> Claim:
-    text = f"{series.raw} of {where} went from {base:.4g} to {level:.4g} {series.unit}".rstrip()
-    ratio = level / base if base else float("inf")
-    return Claim(
-        what=series.what, direction="up" if level > base else "down", unit="ratio", onset_ns=onset, text=text,
-        magnitude=round(ratio, 4) if np.isfinite(ratio) else round(level, 4),
-    )  # fmt: skip
+    meaning: Meaning = {
+        "cpu": ("B", "cpu", 1.0),
+        "memory": ("B", "memory", 0.8),
+        "disk": ("B", "disk", 0.6),
+        "saturation": ("B", "cpu", 0.7),
+    }
+    calm = "no resource moved beyond its baseline"

@@ -21,6 +21,7 @@ from aetia.signals.view import View
 
 COUNTED = 0.9
 REPLACED = 0.6
+RESET_SHARE = 0.5
 
 
 @plugin(
@@ -60,18 +61,28 @@ def _counted(view: View, row: int, moved: Shifts) -> Finding | None:
     series = view.metrics.series[row]
     in_base, in_incident = view.bin_masks
     before, after = view.metrics.values[row, in_base], view.metrics.values[row, in_incident]
-    before, after = before[np.isfinite(before)], after[np.isfinite(after)]
-    if len(after) == 0 or after.max() <= (before.max() if len(before) else 0.0):
+    if not np.isfinite(before).any() or not np.isfinite(after).any():
         return None
+    if series.bad < 0:  # an uptime: it only ever falls by a restart
+        path = np.concatenate([before[np.isfinite(before)][-1:], after[np.isfinite(after)]])
+        steps = np.diff(path)
+        if steps.min(initial=0.0) >= 0 or path[1:].min() > RESET_SHARE * path[0]:
+            return None
+        first = int(np.argmin(steps))
+        now = view.metrics.bin_start_ns[in_incident][np.isfinite(after)][first]
+    elif np.nanmax(after) <= np.nanmax(before):
+        return None
+    else:
+        now = view.metrics.bin_start_ns[in_incident][np.nanargmax(after)]
     where = place(view, service=series.service, instance=series.instance, node=series.node)
     if where is None:
         return None
-    onset = int(view.metrics.bin_start_ns[in_incident][np.argmax(np.nan_to_num(view.metrics.values[row, in_incident]))])
+    onset = int(now)
     return Finding(
         entity=where, score=COUNTED, fault_class="A", fault="restart_loop", args=series_name(view, row), onset_ns=onset,
         claim=Claim(
-            what="restarts", direction="up", magnitude=float(after.max()), unit=series.unit or "restarts", onset_ns=onset,
-            text=f"{series.raw} of {where} rose in the incident",
+            what="restarts", direction="down" if series.bad < 0 else "up", magnitude=float(np.nanmax(after)), unit=series.unit or "restarts", onset_ns=onset,
+            text=f"{series.raw} of {where} {'fell back' if series.bad < 0 else 'rose'} in the incident",
         ),
     )  # fmt: skip
 

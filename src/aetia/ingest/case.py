@@ -78,15 +78,13 @@ class CaseReader:
 
     def load(self, path: Path, case_id: str | None = None, *, full: bool = False) -> Loaded:
         require(path)
-        by_id: dict[str, tuple[Case, Path]] = {}
         folders = _folders(path)
-        direct = path / case_id if case_id and path.is_dir() else None
-        if direct is not None and direct in folders:
+        direct = path / folder_name(case_id) if case_id else None
+        if direct in folders and read_case_file(direct).id == case_id:
+            # The usual place of a case in a suite; the other case files need not be read.
             folders = [direct]
-        for folder in folders:
-            case = read_case_file(folder)
-            by_id.setdefault(case.id, (case, folder))
-        chosen = pick_case([case for case, _ in by_id.values()], case_id, path)
+        by_id = {case.id: (case, folder) for case, folder in ((read_case_file(one), one) for one in folders[::-1])}
+        chosen = pick_case(sorted((case for case, _ in by_id.values()), key=lambda case: case.id), case_id, path)
         case, folder = by_id[chosen.id]
         only = path if path.is_file() and path.suffix == ".parquet" else None
         return Loaded(case=case, telemetry=_read_tables(folder, only, full, self.span_budget))

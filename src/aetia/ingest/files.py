@@ -208,6 +208,11 @@ def read_csv(path: Path, *, as_text: Sequence[str] = ()) -> CsvTable:
         names = _unique(_split_header(line.decode(), _delimiter(line)))
     if not names:
         raise CorruptSource(f"{path} has no header line; the first line must name the columns.")
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        # Arrow cannot report a bad line that is no UTF-8.
+        raw = raw.decode("utf-8", "replace").encode()
     with reading(path):
         return _parse_csv(raw, names, _delimiter(line), as_text)
 

@@ -123,11 +123,17 @@ def _read(columns: Mapping[str, Column], path: Path) -> tuple[pa.Table, list[Dro
     return _wide(columns, roles, path)
 
 
+def _times(columns: Mapping[str, Column]) -> Column:
+    """The time column with the most readable times, the first of equals."""
+    parsed = [parse_times(column) for name, column in columns.items() if _is_time(name)]
+    return min(parsed, key=lambda column: column.null_count)
+
+
 # ---- long -------------------------------------------------------------------------------------------------
 
 
 def _long(columns: Mapping[str, Column], roles: Mapping[str, str], path: Path) -> tuple[pa.Table, list[Dropped]]:
-    work: dict[str, Any] = {role: columns[name] for role, name in roles.items()}
+    work: dict[str, Any] = {role: columns[name] for role, name in roles.items()} | {"time": _times(columns)}
     others = [name for name in columns if name not in roles.values() and not _is_time(name)]
     labels = [name for name in others if is_text(decoded(columns[name]).type)]
     work["attributes"] = _label_text({name: columns[name] for name in labels})
@@ -197,7 +203,7 @@ def _wide(columns: Mapping[str, Column], roles: Mapping[str, str], path: Path) -
         split = split_series(numeric)
         series = [split[name] for name in numeric]
     identity = _series_columns(series)
-    time = parse_times(columns[roles["time"]])
+    time = _times(columns)
     tables: list[pa.Table] = []
     dropped: dict[str, int] = {}
     for index, name in enumerate(numeric):

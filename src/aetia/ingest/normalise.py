@@ -10,6 +10,8 @@ are set aside and counted as `Dropped`:
 * metric points without a name, or with a value that is null, NaN or infinite;
 * topology rows without both ends.
 
+A row without a service takes it from its instance where that is the name of a Kubernetes pod.
+
 Log lines may lack a service (they still belong to their trace). A body beyond 64 KiB is cut, not lost: its
 `Dropped` record says so.
 """
@@ -38,6 +40,7 @@ from aetia.ingest.values import (
     parse_durations,
     parse_times,
     pc,
+    service_of_pod,
     severity,
     severity_of,
     span_kind,
@@ -278,7 +281,11 @@ def _assemble(name: str, columns: Columns, time_unit: TimeUnit | None, skip: fro
             arrays.append(nulls(rows, kind))
         else:
             arrays.append(_normalised(name, field.name, as_column(value, rows), time_unit))
-    return pa.Table.from_arrays(arrays, names=[field.name for field in fields])
+    table = pa.Table.from_arrays(arrays, names=[field.name for field in fields])
+    if "instance" in table.column_names and table["service"].null_count > table["instance"].null_count:
+        found = pc.coalesce(table["service"].cast(pa.string()), service_of_pod(table["instance"]).cast(pa.string()))
+        table = table.set_column(table.column_names.index("service"), "service", category(found))
+    return table
 
 
 def _normalised(table: str, column: str, values: Column, time_unit: TimeUnit | None) -> Column:

@@ -16,7 +16,7 @@ from typing import Any, cast
 import msgspec
 
 from aetia import plugins
-from aetia.ingest.case import export_case, folder_name, new_folder
+from aetia.ingest.case import folder_name, new_folder, write_case
 from aetia.ingest.files import data_files, list_folder, merge, pick_case, plain_stem, require
 from aetia.ingest.reader import Loaded, Match, Reader
 from aetia.model.case import Case
@@ -85,11 +85,21 @@ def import_cases(reader: str | None, path: str | Path, out: str | Path, progress
             if progress is not None:
                 progress(case.id, index, len(cases))
             loaded = chosen.load(source, case.id, full=True)
-            export_case(loaded, scratch)
-            written.append(target / folder_name(loaded.case.id))
+            name = _unused(folder_name(loaded.case.id), scratch)
+            write_case(scratch / name, loaded.case, loaded.telemetry)
+            written.append(target / name)
     if progress is not None:
         progress("done", len(cases), len(cases))
     return written
+
+
+def _unused(name: str, folder: Path) -> str:
+    """The name, numbered when two case ids differ only in signs that a folder name cannot hold."""
+    numbered, number = name, 1
+    while (folder / numbered).exists():
+        number += 1
+        numbered = f"{name}-{number}"
+    return numbered
 
 
 # ---- paths ------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ CATEGORY = pa.dictionary(pa.int32(), pa.string())
 _UNIT_LIMITS: tuple[tuple[float, TimeUnit], ...] = ((1e11, "s"), (1e14, "ms"), (1e17, "us"))
 _INT64_MAX = float(2**63 - 1024)
 _NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
-_INTEGER = r"^\s*[+-]?\d{1,18}\s*$"
+_INTEGER = r"^\s*[+-]?(?:\d{1,18}|[1-8]\d{18}|9[01]\d{17})\s*$"
 _LEAP = r"(?:(?:19|2[01])(?:0[48]|[2468][048]|[13579][26])|2000)-02-29"
 _DAY = (
     r"(?:19|2[01])\d\d-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)"
@@ -76,7 +76,7 @@ def nulls(rows: int, kind: pa.DataType) -> Column:
 def _to_array(values: Any) -> Any:
     try:
         return pa.array(values, from_pandas=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
@@ -180,6 +180,15 @@ def ids(column: Column) -> Column:
     return pc.if_else(nothing, pa.scalar(None, pa.string()), plain)
 
 
+# A Deployment's pods are `NAME-HASH-SUFFIX`; Kubernetes draws both from an alphabet without vowels and 0, 1, 3.
+_POD = r"^(?P<name>.+)-[bcdfghjklmnpqrstvwxz2456789]{6,10}-[bcdfghjklmnpqrstvwxz2456789]{5}$"
+
+
+def service_of_pod(instance: Column) -> Column:
+    """The workload that a Kubernetes pod's name carries, null where the name has another form."""
+    return category(instance, lambda values: pc.struct_field(pc.extract_regex(values, pattern=_POD), "name"))
+
+
 # ---- times ------------------------------------------------------------------------------------------------
 
 
@@ -272,13 +281,18 @@ def _numbers(column: Column) -> Column:
     return clean.cast(pa.float64())
 
 
+def _integers(column: Column) -> Column:
+    """Text of whole numbers as int64, null elsewhere; a float64 would lose the last digits of a time in ns."""
+    whole = pc.if_else(pc.match_substring_regex(column, _INTEGER), column, pa.scalar(None, pa.string()))
+    return pc.replace_substring(pc.utf8_trim_whitespace(whole), "+", "").cast(pa.int64())
+
+
 def _text_times(column: Column, unit: TimeUnit | None) -> Column:
     nothing = pa.scalar(None, pa.string())
-    integers = pc.fill_null(pc.match_substring_regex(column, _INTEGER), False)
     times = nulls(len(column), TIME)
-    if pc.any(integers).as_py():
-        whole = pc.replace_substring(pc.utf8_trim_whitespace(pc.if_else(integers, column, nothing)), "+", "")
-        whole = whole.cast(pa.int64())
+    whole = _integers(column)
+    if whole.null_count < len(whole):
+        integers = pc.is_valid(whole)
         unit = unit or guess_time_unit(whole)
         times = _epoch(whole, unit)
         column = pc.if_else(integers, nothing, column)
@@ -306,9 +320,10 @@ def _iso_times(column: Column) -> Column:
 
 
 def _tidy_iso(column: Column) -> Column:
-    """Near ISO 8601: slashes, a decimal comma, more than nine digits, `UTC`, blanks before a zone."""
+    """Near ISO 8601: slashes, a decimal comma, more than nine digits, `UTC`, blanks before a zone, Go's `m=+1.2`."""
     column = pc.utf8_trim_whitespace(column)
     for pattern, replacement in (
+        (r" m=[+-][\d.]+$", ""),
         (r"^(\d{4})[/.](\d\d)[/.](\d\d)", r"\1-\2-\3"),
         (r"(\d[T ]\d\d:\d\d:\d\d),(\d)", r"\1.\2"),
         (r"(\.\d{9})\d+", r"\1"),
@@ -332,13 +347,14 @@ def parse_durations(values: ArrayLike, unit: TimeUnit = "ns") -> Column:
     if pa.types.is_timestamp(kind) or not (is_text(kind) or pa.types.is_binary(kind)):
         return nulls(len(column), pa.int64())
     plain = text(column)
-    result = scaled_ns(_numbers(plain), UNIT_NS[unit])
+    factor = UNIT_NS[unit]
+    result = pc.coalesce(scaled_ns(_integers(plain), factor), scaled_ns(_numbers(plain), factor))
     if result.null_count == plain.null_count:
         return result
     parts = pc.extract_regex(pc.utf8_trim_whitespace(plain), pattern=_DURATION_TEXT)
     number = pc.replace_substring(pc.struct_field(parts, "value"), "+", "").cast(pa.float64())
-    factor = _mapped(pc.struct_field(parts, "unit"), _DURATION_UNITS.get).cast(pa.float64())
-    return pc.coalesce(result, scaled_ns(pc.multiply(number, factor), 1))
+    own = _mapped(pc.struct_field(parts, "unit"), _DURATION_UNITS.get).cast(pa.float64())
+    return pc.coalesce(result, scaled_ns(pc.multiply(number, own), 1))
 
 
 _DURATION_UNITS: dict[str, str] = {
@@ -447,7 +463,10 @@ def severity_of(value: str) -> str | None:
 
 _LEVELS = r"trace|debug|info|information|notice|warn|warning|error|err|severe|fatal|critical|crit|panic|emerg"
 _STAMP = r"[\[(]?(?:\d{4}[-/]\d\d[-/]\d\d[T ])?\d\d:\d\d:\d\d(?:[.,]\d+)?(?:\s?Z|\s?[+-]\d\d:?\d\d)?[\])]?[\s|:-]+"
-_BODY_LEVEL = rf"^\s*(?:{_STAMP})?[\[(<\"']?(?i:(?P<word>{_LEVELS}))(?:[\])>\"':|,\t]|\s*[\]:|]|\s|$)"
+_OPENING = rf"^\s*(?:{_STAMP})?[\[(<\"']?"
+_BODY_LEVEL = rf"{_OPENING}(?i:(?P<word>{_LEVELS}))(?:[\])>\"':|,\t]|\s*[\]:|]|$)"
+# Without a delimiter a word of common speech must be in capitals ("NOTICE the" but not "notice the").
+_BARE_LEVEL = rf"{_OPENING}(?P<word>{_LEVELS.upper()}|(?i:error|warn|warning|fatal|debug|info))\s"
 _KEYED_LEVEL = (
     r"""^[\s{]*(?:.{0,48}?[\s,{])?["']?(?i:level|severity|lvl|loglevel)["']?\s*[=:]\s*"""
     r"""["']?(?P<word>[A-Za-z]+)"""
@@ -472,7 +491,7 @@ def severity(column: Column | None, body: Column | None) -> Column:
 def _body_severity(body: Column) -> Column:
     head = pc.utf8_slice_codeunits(body, 0, 96)
     word: Column | None = None
-    for pattern in (_BODY_LEVEL, _KEYED_LEVEL, _KLOG_LEVEL):
+    for pattern in (_BODY_LEVEL, _BARE_LEVEL, _KEYED_LEVEL, _KLOG_LEVEL):
         found = pc.struct_field(pc.extract_regex(head, pattern=pattern), "word")
         word = found if word is None else pc.coalesce(word, found)
     assert word is not None

@@ -7,10 +7,10 @@ import numpy as np
 from aetia.evidence.channel import Finding
 from aetia.localize._board import Board, candidate_of, contributions, spoken
 from aetia.localize._graph import CallGraph
+from aetia.localize._verdict import verdict
 from aetia.model import entity
 from aetia.model.diagnosis import Evidence, Hop, Hypothesis, Incident, Query, make_evidence
 from aetia.model.entity import Entity
-from aetia.model.faults import FaultClass
 from aetia.plugins import create
 from aetia.signals.frames import F64, I64
 from aetia.signals.view import View
@@ -19,7 +19,6 @@ PROVEN = 5
 """Hypotheses that carry evidence; the others are ranked only."""
 PER_HYPOTHESIS = 4
 MAX_RANKED = 20
-SLOWNESS_EXPLAINED = 2.0
 MAX_REJECTED = 8
 
 
@@ -34,7 +33,7 @@ def make_hypotheses(
         findings = [_best(board, row, candidate) for _, row in parts]
         proof = _prove(view, board, parts, candidate) if rank < PROVEN else []
         evidence.update({item.id: item for item in proof})
-        fault_class, fault = _fault(board, parts, candidate)
+        fault_class, fault = verdict({board.channels[r]: f for (r, c), f in board.findings.items() if c == candidate})
         onsets = [f.onset_ns for f in findings if f.onset_ns is not None and f.onset_ns >= view.incident.start_ns]
         hypotheses.append(
             Hypothesis(
@@ -66,27 +65,6 @@ def _prove(view: View, board: Board, parts: list[tuple[float, int]], candidate: 
             )
         )  # fmt: skip
     return out
-
-
-def _fault(board: Board, parts: list[tuple[float, int]], candidate: int) -> tuple[FaultClass | None, str | None]:
-    """The class with the most weight behind it, and the fault of its strongest finding."""
-    mass: dict[FaultClass, float] = {}
-    fault: dict[FaultClass, tuple[float, str | None]] = {}
-    for weight, row in parts:
-        finding = _best(board, row, candidate)
-        if finding.fault_class is None:
-            continue
-        mass[finding.fault_class] = mass.get(finding.fault_class, 0.0) + weight
-        if weight > fault.get(finding.fault_class, (0.0, None))[0]:
-            fault[finding.fault_class] = (weight, finding.fault)
-    if not mass:
-        return None, None
-    deeper = max(mass.get("A", 0.0), mass.get("B", 0.0), mass.get("F", 0.0))
-    if "D" in mass:
-        # Slowness is what pressure, pauses and restarts look like from outside.
-        mass["D"] *= max(0.0, 1.0 - SLOWNESS_EXPLAINED * deeper)
-    chosen = max(sorted(mass), key=lambda c: mass[c])
-    return chosen, fault[chosen][1]
 
 
 def _finest(view: View, parts: list[tuple[float, int]], findings: list[Finding], candidate: int) -> Entity:

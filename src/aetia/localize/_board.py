@@ -15,6 +15,8 @@ from aetia.signals.view import View
 
 TRUST: dict[str, float] = {
     "resources": 1.0,
+    "runtime": 0.9,
+    "pools": 0.7,
     "edge_gap": 1.0,
     "span_events": 1.0,
     "errors": 0.9,

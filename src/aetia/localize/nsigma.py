@@ -34,7 +34,9 @@ class NSigma:
 def largest_z(values: F64, baseline: Bool, incident: Bool) -> F64:
     """Largest |z| of each series in the incident, shape (s,); NaN where either window is empty."""
     mean, std = moments(values[:, baseline])
-    away = np.abs(values[:, incident] - mean[:, None]) / np.where(std > 0, std, 1.0)[:, None]
+    away = np.abs(values[:, incident] - mean[:, None])
+    # The mean of equal numbers differs from them by rounding.
+    away = np.where(away > 1e-9 * np.abs(mean)[:, None], away, 0.0 * away) / np.where(std > 0, std, 1.0)[:, None]
     out = np.max(np.where(np.isfinite(away), away, -1.0), axis=1, initial=-1.0)
     return np.where(out >= 0, out, np.nan)
 

@@ -16,11 +16,15 @@ Direction = Literal["up", "down", "new", "gone", "changed"]
 Verdict = Literal["open", "supported", "refuted", "verified"]
 
 
-class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run again to see the evidence: a channel's name and the arguments of its `measure`."""
+class Query(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What to run again to see the evidence: a channel's name and the arguments of its `measure`; and the
+    windows it was measured on, where they are not those of the diagnosis's incident."""
 
     channel: str
     args: dict[str, Any]
+    incident: Window | None = None
+    baselines: dict[str, tuple[Window, ...]] = {}
+    """Baseline windows per table (`spans`, `logs`, `metrics`, `changes`)."""
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):

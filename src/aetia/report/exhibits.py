@@ -11,6 +11,7 @@ import numpy as np
 
 from aetia.model.diagnosis import Diagnosis
 from aetia.report import wording
+from aetia.report.timelines import Timeline, timelines
 from aetia.signals.critical_path import critical_path
 from aetia.signals.frames import I64, SEVERITY_WARN, Bool, SpanFrame
 from aetia.signals.view import View
@@ -95,6 +96,7 @@ class Exhibits:
     graph: CallGraph | None = None
     traces: tuple[ExampleTrace, ...] = ()
     templates: tuple[ChangedTemplate, ...] = ()
+    timelines: tuple[Timeline, ...] = ()
 
 
 def collect(diagnosis: Diagnosis, view: View) -> Exhibits:
@@ -103,6 +105,7 @@ def collect(diagnosis: Diagnosis, view: View) -> Exhibits:
         graph=call_graph(diagnosis, view),
         traces=example_traces(diagnosis, view),
         templates=changed_templates(view),
+        timelines=timelines(diagnosis, view),
     )
 
 

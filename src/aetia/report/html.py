@@ -92,8 +92,8 @@ def _sections(diagnosis: Diagnosis, shown: Exhibits) -> Iterator[tuple[str, str,
         yield "graph", "How it spread", _graph(diagnosis, shown)
     elif diagnosis.propagation:
         yield "graph", "How it spread", _chains(diagnosis)
-    if drawn := wording.decisive(diagnosis):
-        yield "signals", "Decisive signals", _charts(diagnosis, drawn)
+    if charts := _drawable(diagnosis, shown):
+        yield "signals", "Decisive signals", _charts(diagnosis, charts)
     if diagnosis.evidence:
         yield "evidence", "Evidence", _evidence(diagnosis)
     if shown.traces:
@@ -154,7 +154,7 @@ def _ranking_row(rank: int, item: Hypothesis, top: float, *, root: bool) -> str:
     )
     return (
         f'<tr id="rank-{rank}"{" class=root" if root else ""}><td class="n">{rank}</td>'
-        f'<td class="name">{text(item.entity.name)}</td><td>{text(wording.level(item.entity))}</td>'
+        f'<td class="name">{text(item.entity.name)}</td><td class=w>{text(wording.level(item.entity))}</td>'
         f'<td>{meter}</td><td class="n">{text(belief)}</td><td>{text(wording.fault(item)) or "–"}</td>'
         f'<td class="small muted">{text(item.reason, 300)}</td></tr>'
     )
@@ -180,15 +180,23 @@ def _graph(diagnosis: Diagnosis, shown: Exhibits) -> str:
     )
 
 
-def _charts(diagnosis: Diagnosis, drawn: tuple[Evidence, ...]) -> str:
+def _drawable(diagnosis: Diagnosis, shown: Exhibits) -> list[tuple[str, wording.Chart]]:
+    """Title and chart of the broken SLIs and of the evidence that has a series."""
+    charts = [(item.title, item.chart) for item in shown.timelines]
+    for item in wording.decisive(diagnosis):
+        if (found := wording.series(item)) is not None:
+            charts.append((wording.claim(item), found))
+    return charts
+
+
+def _charts(diagnosis: Diagnosis, charts: list[tuple[str, wording.Chart]]) -> str:
     legend = (
         '<p class="legend"><span><i class="i-line"></i>signal</span><span><i class="i-band"></i>baseline, 5th to 95th'
         ' percentile</span><span><i class="i-shade"></i>incident</span></p>'
     )
     figures = "".join(
-        f"<figure><figcaption>{text(wording.claim(item), 300)}</figcaption>"
-        f"{svg.chart(item, diagnosis.incident)}</figure>"
-        for item in drawn
+        f"<figure><figcaption>{text(title, 300)}</figcaption>{svg.chart(title, found, diagnosis.incident)}</figure>"
+        for title, found in charts
     )
     return f'{legend}<div class="charts">{figures}</div>'
 

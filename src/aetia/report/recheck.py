@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from aetia import plugins
 from aetia.evidence.channel import Channel
-from aetia.model.diagnosis import Diagnosis, Evidence, canonical, digest
+from aetia.model.diagnosis import Diagnosis, Evidence, Query, canonical, digest
 from aetia.model.errors import AetiaError
+from aetia.model.tables import SCHEMAS
 from aetia.signals.view import View
 
 
@@ -39,7 +40,7 @@ def _again(item: Evidence, view: View, channels: dict[str, Channel]) -> Recheck:
     try:
         channel = channels.get(name) or plugins.create("channel", name)
         channels[name] = channel
-        new: dict[str, Any] = canonical(channel.measure(view, **item.query.args))
+        new: dict[str, Any] = canonical(channel.measure(_windowed(view, item.query), **item.query.args))
     except AetiaError as error:
         return Recheck(item, False, item.result, None, str(error))
     except (TypeError, KeyError, ValueError, IndexError) as error:
@@ -49,6 +50,14 @@ def _again(item: Evidence, view: View, channels: dict[str, Channel]) -> Recheck:
     holds = digest(new) == item.digest
     why = "" if holds else ", ".join(differences(item.result, new)) or "the result changed"
     return Recheck(item, holds, item.result, new, why)
+
+
+def _windowed(view: View, query: Query) -> View:
+    """The view with the windows of the query, where it names its own."""
+    if query.incident is None and not query.baselines:
+        return view
+    baselines = {table: view.baseline_of(table) for table in SCHEMAS} | query.baselines
+    return View(view.facts, view.baseline, query.incident or view.incident, baselines)
 
 
 def differences(old: Any, new: Any, limit: int = 4) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from aetia.model.diagnosis import Evidence, Incident
+from aetia.model.diagnosis import Incident
 from aetia.report import wording
 from aetia.report.exhibits import CallGraph, ExampleTrace, GraphEdge, GraphNode, TraceRow
 from aetia.report.layout import layered
@@ -123,11 +123,8 @@ class _Scale:
         return TOP + PLOT_H * (1 - (clipped - self.low) / (self.high - self.low))
 
 
-def chart(evidence: Evidence, incident: Incident | None) -> str:
+def chart(title: str, found: wording.Chart, incident: Incident | None) -> str:
     """A signal over time with the band of its baseline (5th to 95th percentile) and the incident shaded."""
-    found = wording.series(evidence)
-    if found is None:
-        return ""
     known = [value for value in found.values if value is not None]
     low, high = min(known), max(known)
     if high - low >= 0.3 * high:
@@ -135,7 +132,7 @@ def chart(evidence: Evidence, incident: Incident | None) -> str:
     end = found.start_ns + len(found.values) * found.step_ns
     scale = _Scale(found.start_ns, end, low, high if high > low else low + 1.0)
     extremes = f"lowest {wording.quantity(min(known), found.unit)}, highest {wording.quantity(high, found.unit)}"
-    label = text(f"{wording.claim(evidence)}; {extremes}", 300)
+    label = text(f"{title}; {extremes}", 300)
     return "".join(
         [
             f'<svg class="chart" viewBox="0 0 {CHART_W} {CHART_H}" role="img" aria-label="{label}">',

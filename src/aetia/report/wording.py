@@ -69,7 +69,7 @@ def quantity(value: float | None, unit: str) -> str:
     """A number with its unit; shares become per cent, times a length of time, bytes get a prefix."""
     if value is None or not math.isfinite(value):
         return "–"
-    if unit in ("share", "ratio of requests", "fraction"):
+    if "share" in unit.split() or unit == "fraction":
         return percent(value)
     if unit in ("ms", "ns", "s", "us", "µs"):
         return duration_ns(value * {"ms": 1e6, "ns": 1.0, "s": 1e9, "us": 1e3, "µs": 1e3}[unit])

@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute as _compute
 from numpy.typing import NDArray
 
 from aetia.signals.frames import I8, I32, I64, Template
 from aetia.signals.ids import hash_ids
-from aetia.signals.log_shapes import MAX_KEY_BYTES, MESSAGE, SITE_DIGIT, Column, messages, shapes
+from aetia.signals.log_shapes import MAX_KEY_BYTES, MESSAGE, SITE_DIGIT, BinaryColumn, Column, messages, shapes
 
+pc: Any = _compute  # the stubs know kernels only in part
 WILDCARD = "<*>"
 _MAX_TOKENS = 96
 _SIMILARITY = 0.6
@@ -57,7 +58,8 @@ _RULES = tuple(
         (rf"(?<![\w.>)\]])/?(?:{_PATH}+/){{2,}}{_PATH}*=?|(?<![\w.<>)\]/])/{_PATH}+(?:/{_PATH}*=?)*", WILDCARD),
         (r"\b[\w.+-]+@[\w-]+\.[\w.-]+\b", WILDCARD),
         (rf"\b{_HOST}:0+\b", WILDCARD),
-        (r"(?<=[\w\])])=(\"[^\"]*\"|'[^']*'|(?![A-Za-z]+[\s,;)\]}]|[A-Za-z]+$)[^\s,;&\"'(){}\[\]<>|]+)", "=" + WILDCARD),
+        # Plain words after `=` stay: whether they are values shows when lines are compared (`_refine`).
+        (r"(?<=[\w\])])=(\"[^\"]*\"|'[^']*'|(?![A-Za-z]+(?:[\s,;)\]}]|$))[^\s,;&\"'(){}\[\]<>|]+)", "=" + WILDCARD),
         (r"\b0[xX][0a-fA-F]+\b", WILDCARD),
         (r"(?<![\w<])[0a-fA-F]*0[0a-fA-F]*(?:[:.-][0a-fA-F]*0[0a-fA-F]*)+(?!\w)", WILDCARD),
         (r"(?<![A-Za-z])(?=[a-fA-F]*0)[0a-fA-F]{6,}(?![A-Za-z])", WILDCARD),
@@ -123,7 +125,7 @@ def mine(bodies: Column, severity: I8 | None = None) -> tuple[I32, tuple[Templat
     return final, tuple(templates)
 
 
-def _learn(distinct: pa.BinaryArray, count: I64) -> tuple[I32, list[_Group]]:
+def _learn(distinct: BinaryColumn, count: I64) -> tuple[I32, list[_Group]]:
     """Group per distinct shape, and the groups."""
     if len(distinct) <= _MAX_SHAPES:
         return _cluster([_mask(text) for text in _texts(distinct)], count)
@@ -134,27 +136,31 @@ def _learn(distinct: pa.BinaryArray, count: I64) -> tuple[I32, list[_Group]]:
     left = np.lexsort((hash_ids(pa.chunked_array([as_text]))[0], -count))
     for _ in range(_ROUNDS):
         chosen = left[:_MAX_SHAPES]
-        part, found = _cluster([_mask(text) for text in _texts(distinct.take(pa.array(chosen)))], count[chosen])
+        part, found = _cluster([_mask(text) for text in _texts(_at(distinct, chosen))], count[chosen])
         group_of[chosen] = part + len(groups)
         left = left[_MAX_SHAPES:]
         weight = np.bincount(part, count[chosen], len(found))
         for index in np.argsort(-weight, kind="stable")[:_MAX_PATTERNS].tolist():
             if len(left) == 0:
                 break
-            hit = pc.match_substring_regex(distinct.take(pa.array(left)), _pattern(found[index])).to_numpy(zero_copy_only=False)
+            hit = pc.match_substring_regex(_at(distinct, left), _pattern(found[index])).to_numpy(zero_copy_only=False)
             group_of[left[hit]] = index + len(groups)
             left = left[~hit]
         groups += found
         if len(left) == 0:
             return group_of, groups
-    heads = pc.extract_regex(distinct.take(pa.array(left)), r"^\s*(?P<head>\S{0,32}\s*\S{0,32})").field("head")
+    heads = pc.extract_regex(_at(distinct, left), r"^\s*(?P<head>\S{0,32}\s*\S{0,32})").field("head")
     lines = [_mask(text + " " + WILDCARD) for text in _texts(heads)]
     part, found = _cluster(lines, count[left])
     group_of[left] = part + len(groups)
     return group_of, groups + found
 
 
-def _texts(shapes_: pa.BinaryArray) -> list[str]:
+def _at(column: BinaryColumn, rows: I64) -> BinaryColumn:
+    return pc.take(column, pa.array(rows, pa.int64()))
+
+
+def _texts(shapes_: BinaryColumn) -> list[str]:
     return [(text or b"").decode("utf-8", "replace") for text in shapes_.to_pylist()]
 
 
@@ -226,9 +232,7 @@ def _cluster(lines: list[_Line], count: NDArray[np.int64]) -> tuple[I32, list[_G
     for index, line in enumerate(lines):
         member[line].append(index)
     weight = {line: int(count[rows].sum()) for line, rows in member.items()}
-    ranked = sorted(
-        member, key=lambda line: (-weight[line], line.tokens, line.exception or "", line.call_site or "")
-    )
+    ranked = sorted(member, key=lambda line: (-weight[line], line.tokens, line.exception or "", line.call_site or ""))
     leaves: dict[tuple[object, ...], _Leaf] = {}
     for line in ranked:
         key = _leaf_key(line)
@@ -367,9 +371,7 @@ def _common(left: list[str], right: list[str]) -> list[str]:
     table = [[0] * (len(right) + 1) for _ in range(len(left) + 1)]
     for i in range(len(left) - 1, -1, -1):
         for j in range(len(right) - 1, -1, -1):
-            table[i][j] = (
-                table[i + 1][j + 1] + 1 if left[i] == right[j] else max(table[i + 1][j], table[i][j + 1])
-            )
+            table[i][j] = table[i + 1][j + 1] + 1 if left[i] == right[j] else max(table[i + 1][j], table[i][j + 1])
     out: list[str] = []
     i = j = 0
     while i < len(left) and j < len(right):
@@ -393,7 +395,5 @@ def _sorted_templates(groups: list[_Group]) -> tuple[I32, list[Template]]:
     made = [Template(" ".join(group.tokens), 0, group.exception, group.call_site) for group in groups]
     keys = sorted({(item.text, item.exception or "", item.call_site or "") for item in made})
     place = {key: index for index, key in enumerate(keys)}
-    ranked = np.array(
-        [place[item.text, item.exception or "", item.call_site or ""] for item in made], np.int32
-    )
+    ranked = np.array([place[item.text, item.exception or "", item.call_site or ""] for item in made], np.int32)
     return ranked, [Template(text, 0, exception or None, site or None) for text, exception, site in keys]

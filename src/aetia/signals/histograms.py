@@ -1,4 +1,4 @@
-"""Quantiles from histogram buckets: cumulative ones (Prometheus, OpenMetrics), plain and exponential ones (OTLP)."""
+"""Quantiles from cumulative histogram buckets; the readers bring every histogram into that form."""
 
 from __future__ import annotations
 
@@ -36,14 +36,3 @@ def quantiles_from_cumulative(bounds: F64, cumulative: F64, quantiles: tuple[flo
             share = np.where(inside > 0, (wanted - below) / inside, 0.0)
         out[place] = np.where(total > 0, lower + (upper - lower) * np.clip(share, 0.0, 1.0), np.nan)
     return out
-
-
-def exponential_bounds(scale: int, offset: int, n_buckets: int) -> F64:
-    """Upper bounds (n_buckets,) of the positive buckets of an OTLP exponential histogram: 2^((offset + i + 1) / 2^scale)."""
-    exponent = (offset + 1 + np.arange(n_buckets, dtype=np.float64)) * 2.0 ** (-scale)
-    return np.exp2(np.clip(exponent, -1074.0, 1023.0))
-
-
-def cumulative_from_counts(counts: F64) -> F64:
-    """Cumulative counts (k, ...) from counts per bucket (k, ...), lowest bucket first; NaN counts as nothing."""
-    return np.cumsum(np.where(np.isfinite(counts), counts, 0.0), axis=0)

@@ -30,7 +30,7 @@ class Kind(NamedTuple):
     scope: str
 
 
-_SPLIT = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+\d*|[A-Z]+\d*|\d+[a-z]*")
+_SPLIT = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+(?:\d+[a-z]*)?|[A-Z]+\d*|\d+[a-z]*")
 _LABELS = re.compile(r"\{.*\}$")
 _BRACKETED = re.compile(r"[(\[]\s*([^)\]]*)\s*[)\]]\s*$")
 
@@ -45,25 +45,27 @@ def _words(text: str) -> frozenset[str]:
 
 
 _FAILURE = _words(
-    "error errors err fail failed failing failure failures exception exceptions 5xx fault faults timeout timeouts rejected rejections abort aborted"
+    "error errors err fail failed failing failure failures exception exceptions 5xx fault faults timeout timeouts "
+    "rejected rejections abort aborted"
 )
 _TIME = _words("latency latencies duration durations delay elapsed rt responsetime ttfb")
 _REQUEST = _words(
     "request requests req reqs rq rpc http grpc response responses call calls query queries operation operations"
 )
 _TRAFFIC = _words(
-    "request requests req reqs rq rps qps tps workload throughput calls call hits ops queries transactions messages invocations spans traffic load"
+    "request requests req reqs rq rps qps tps workload throughput calls call hits ops queries transactions messages "
+    "invocations spans traffic load"
 )
 _MEMORY = _words("memory mem heap nonheap metaspace rss swap vsize oom")
-_DISK = _words(
-    "disk disks diskio fs filesystem filesystems blkio io iops iowait volume storage inodes syscall"
-)
+_DISK = _words("disk disks diskio fs filesystem filesystems blkio io iops iowait volume storage inodes syscall")
 _NETWORK = _words(
-    "network net netstat tcp udp socket sockets sockstat tx rx bandwidth packet packets receive received transmit transmitted rtt dns nf conntrack"
+    "network net netstat tcp udp socket sockets sockstat tx rx bandwidth packet packets receive received transmit "
+    "transmitted rtt dns nf conntrack"
 )
 _CONNECTION = _words("connection connections conn conns cx hikaricp jdbc dbcp connectionpool")
 _QUEUE = _words(
-    "queue queues queued queueing backlog lag pending inflight outstanding saturation pressure stalled waiting waiters"
+    "queue queues queued queueing backlog lag pending inflight outstanding saturation pressure stalled waiting "
+    "waiters"
 )
 
 # (what, bad, word groups of which each must be met). Order is precedence: the specific before the general.
@@ -74,24 +76,29 @@ _RULES: tuple[tuple[str, int, tuple[frozenset[str], ...]], ...] = tuple(
         ("restarts", 1, ("oom", "killed kill kills killer events")),
         ("restarts", 1, ("oomkilled oomkills crashloop crashloopbackoff terminated evicted",)),
         ("restarts", -1, ("uptime",)),
-        ("restarts", -1, ("ready readiness liveness", "container pod pods replicas replica deployment k8s kube status instances")),
+        ("restarts", -1, ("ready readiness liveness", "container pod pods replicas replica deployment k8s kube "
+        "status instances")),
         ("restarts", -1, ("available desired", "replicas deployment statefulset daemonset")),
-        ("clock", 0, ("timex ntp chrony clock clockskew drift", "offset skew drift error maxerror clock clockskew timex ntp chrony")),
+        ("clock", 0, ("timex ntp chrony clock clockskew drift", "offset skew drift error maxerror clock clockskew "
+        "timex ntp chrony")),
         ("saturation", 1, ("throttled throttling throttle throttles cfs",)),
-        ("gc", 1, ("gc garbage collector", "duration pause pauses time count collection collections seconds total cycles overhead sum max quantile rate")),
+        ("gc", 1, ("gc garbage collector", "duration pause pauses time count collection collections seconds total "
+        "cycles overhead sum max quantile rate")),
         ("gc", 1, ("pause pauses", "jvm gc runtime clr")),
         ("pool", 1, (_CONNECTION, "pending wait waiting waiters timeout timeouts acquire acquired borrowed")),
         ("pool", -1, (_CONNECTION, "idle available free")),
         ("pool", 0, (_CONNECTION, "max min limit maximum minimum capacity")),
         ("pool", 1, (_CONNECTION, "active used use usage busy utilization count open current leased")),
-        ("pool", 1, ("pool", "pending wait waiting active used use usage exhausted utilization connections")),
         ("memory", 1, ("memory heap", "pool")),
+        ("pool", 1, ("pool", "pending wait waiting active used use usage exhausted utilization connections")),
         ("saturation", 1, ("executor threadpool", "queue queued pending rejected")),
         ("threads", 0, ("threads thread goroutines", "max core limit peak")),
         ("threads", 1, ("threads thread goroutines threadpool executor fibers",)),
-        ("network", 1, (_NETWORK, "dropped drop drops discarded error errors errs retrans retransmits retransmit retransmitted retransmissions lost loss overflow collisions fifo timeouts resets rtt")),
+        ("network", 1, (_NETWORK, "dropped drop drops discarded error errors errs retrans retransmits retransmit "
+        "retransmitted retransmissions lost loss overflow collisions fifo timeouts resets rtt")),
         ("network", 1, ("drop drops dropped lost loss", "hubble packet packets forward cilium egress ingress")),
-        ("network", 1, ("retrans retransmits retransmit retransmitted retransmissions rtt retranssegs packetloss conntrack",)),
+        ("network", 1, ("retrans retransmits retransmit retransmitted retransmissions rtt retranssegs packetloss "
+        "conntrack",)),
         ("network", 1, ("network", "p50 p90 p95 p99 latency delay")),
         ("success", -1, ("success successes availability successful succeeded successrate apdex sli",)),
         ("memory", 1, ("page pgfault pgmajfault", "faults fault major minor memory pgfault pgmajfault")),
@@ -108,8 +115,10 @@ _RULES: tuple[tuple[str, int, tuple[frozenset[str], ...]], ...] = tuple(
         ("disk", 1, (_DISK, "usage used utilization latency time await iowait queue busy wait util inflight")),
         ("disk", 0, (_DISK,)),
         ("latency", 1, (_TIME,)),
-        ("latency", 1, (_REQUEST, "time seconds milliseconds millis ms microseconds micros quantile p50 p90 p95 p99")),
-        ("network", 0, (_NETWORK, "bytes byte io traffic packets rate count total receive received transmit transmitted tx rx bandwidth errors connections socket sockets inuse alloc")),
+        ("latency", 1, (_REQUEST, "time seconds milliseconds millis ms microseconds micros quantile p50 p90 p95 "
+        "p99")),
+        ("network", 0, (_NETWORK, "bytes byte io traffic packets rate count total receive received transmit "
+        "transmitted tx rx bandwidth errors connections socket sockets inuse alloc")),
         ("network", 0, (_REQUEST, "size bytes body")),
         ("saturation", 1, (_QUEUE,)),
         ("pool", 1, (_CONNECTION,)),
@@ -117,7 +126,6 @@ _RULES: tuple[tuple[str, int, tuple[frozenset[str], ...]], ...] = tuple(
         ("network", 0, (_NETWORK,)),
         ("gc", 1, ("gc",)),
         ("traffic", 0, ("received sent published consumed processed records",)),
-        ("restarts", -1, ("up", "up")),
     )
 )  # fmt: skip
 
@@ -128,13 +136,17 @@ _NODE_FIRST = _words("node host machine system windows")
 _CONTAINER = _words("container containers pod pods k8s kube kubernetes cadvisor")
 
 _LENGTH_MS = {
-    "s": 1e3, "sec": 1e3, "secs": 1e3, "second": 1e3, "seconds": 1e3, "ms": 1.0, "msec": 1.0, "millis": 1.0, "millisecond": 1.0,
-    "milliseconds": 1.0, "us": 1e-3, "µs": 1e-3, "usec": 1e-3, "micros": 1e-3, "microsecond": 1e-3, "microseconds": 1e-3, "ns": 1e-6,
+    "s": 1e3, "sec": 1e3, "secs": 1e3, "second": 1e3, "seconds": 1e3, "ms": 1.0, "msec": 1.0, "millis": 1.0,
+    "millisecond": 1.0,
+    "milliseconds": 1.0, "us": 1e-3, "µs": 1e-3, "usec": 1e-3, "micros": 1e-3, "microsecond": 1e-3,
+    "microseconds": 1e-3, "ns": 1e-6,
     "nanos": 1e-6, "nanosecond": 1e-6, "nanoseconds": 1e-6, "min": 6e4, "h": 3.6e6,
 }  # fmt: skip
 _SIZE_BYTES = {
-    "by": 1.0, "b": 1.0, "byte": 1.0, "bytes": 1.0, "kby": 1e3, "kb": 1e3, "mby": 1e6, "mb": 1e6, "gby": 1e9, "gb": 1e9,
-    "kiby": 1024.0, "kib": 1024.0, "ki": 1024.0, "kilobytes": 1e3, "mib": 2.0**20, "mi": 2.0**20, "miby": 2.0**20, "megabytes": 1e6,
+    "by": 1.0, "b": 1.0, "byte": 1.0, "bytes": 1.0, "kby": 1e3, "kb": 1e3, "mby": 1e6, "mb": 1e6, "gby": 1e9,
+    "gb": 1e9,
+    "kiby": 1024.0, "kib": 1024.0, "ki": 1024.0, "kilobytes": 1e3, "mib": 2.0**20, "mi": 2.0**20, "miby": 2.0**20,
+    "megabytes": 1e6,
     "gib": 2.0**30, "gi": 2.0**30, "giby": 2.0**30,
 }  # fmt: skip
 _SHARES = {
@@ -162,12 +174,12 @@ _STATISTICS = {
 _FREE_STATES = _words("idle free available cached buffered buffers slab_reclaimable committed_free")
 _STATE_KEYS = ("state", "mode", "cpu.mode", "system.cpu.state", "system.memory.state", "cpu_mode")
 OUTCOME_KEYS = (
-    "code", "status", "status_code", "http_status_code", "http.status_code", "http.response.status_code", "response_code",
-    "grpc_code", "grpc_status", "rpc.grpc.status_code", "grpc_response_status", "outcome", "result", "error", "response_code_class",
+    "code", "status", "status_code", "http_status_code", "http.status_code", "http.response.status_code",
+    "response_code",
+    "grpc_code", "grpc_status", "rpc.grpc.status_code", "grpc_response_status", "outcome", "result", "error",
+    "response_code_class",
 )  # fmt: skip
-_GOOD_OUTCOMES = _words(
-    "ok success succeeded successful true_success hit completed none 0 informational redirection"
-)
+_GOOD_OUTCOMES = _words("ok success succeeded successful true_success hit completed none 0 informational redirection")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -175,7 +187,7 @@ def _of_name(name: str, unit: str) -> Kind:
     words = words_of(name)
     have = frozenset(words)
     what, bad = _meaning(have, words)
-    if what in ("cpu", "memory", "disk", "pool", "threads") and bad:
+    if what in ("cpu", "memory", "disk", "pool", "threads"):
         bad = _resource_direction(have, bad)
     shown, scale = _unit(what, words, unit or _bracketed(name))
     return Kind(what, bad, shown, scale, _statistic(words), _scope(words))
@@ -190,11 +202,7 @@ def recognise(
     gives the statistic, an idle or free `state` turns the direction, a failing outcome makes traffic an error.
     """
     kind = _of_name(name, (unit or "").strip())
-    if (
-        type == "histogram"
-        and kind.what in ("other", "traffic")
-        and (unit or "").strip().lower() in _LENGTH_MS
-    ):
+    if type == "histogram" and kind.what in ("other", "traffic") and (unit or "").strip().lower() in _LENGTH_MS:
         kind = Kind("latency", 1, "ms", _LENGTH_MS[(unit or "").strip().lower()], kind.statistic, kind.scope)
     if not labels:
         return kind
@@ -254,7 +262,7 @@ def quantile_name(text: str) -> str | None:
 def _meaning(have: frozenset[str], words: tuple[str, ...]) -> tuple[str, int]:
     if words == ("up",):
         return "restarts", -1
-    for what, bad, groups in _RULES[:-1]:
+    for what, bad, groups in _RULES:
         if all(have & group for group in groups):
             return what, bad
     return "other", 0

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute as _compute
 from numpy.typing import NDArray
 
 from aetia.signals.frames import I32, I64, Bool
@@ -20,6 +20,8 @@ from aetia.signals.ids import U64, mix
 
 U8 = NDArray[np.uint8]
 Column: TypeAlias = "pa.ChunkedArray[Any] | pa.Array[Any]"
+BinaryColumn: TypeAlias = "pa.Array[Any]"
+pc: Any = _compute  # the stubs know kernels only in part
 
 MESSAGE = r'"(?:msg|message|log|event|body|text|short_message)"\s*:\s*"(?P<message>(?:[^"\\]|\\.)*)'
 """The message in a JSON object, for RE2 and `re` alike."""
@@ -59,7 +61,7 @@ _SOURCE_SUFFIXES = (
 )
 
 
-def shapes(bodies: Column) -> tuple[I32, pa.BinaryArray]:
+def shapes(bodies: Column) -> tuple[I32, BinaryColumn]:
     """Shape code per body, shape (n,), and the distinct shapes (UTF-8), in no particular order; null is empty.
 
     In a shape every digit and every run of eight or more hex digits or dashes is `0`, but the digits of a call
@@ -79,48 +81,54 @@ def shapes(bodies: Column) -> tuple[I32, pa.BinaryArray]:
     return codes, distinct
 
 
-def messages(codes: I32, distinct: pa.BinaryArray) -> tuple[I32, pa.BinaryArray]:
+def messages(codes: I32, distinct: BinaryColumn) -> tuple[I32, BinaryColumn]:
     """Shapes with JSON objects reduced to their message, where they have one."""
     objects = pc.starts_with(distinct, "{")
     if not pc.any(objects).as_py():
         return codes, distinct
     found = pc.extract_regex(distinct, MESSAGE).field("message")
-    return _merged(codes, pc.if_else(pc.and_(objects, pc.fill_null(pc.greater(pc.binary_length(found), 0), False)), found, distinct))
+    return _merged(
+        codes,
+        pc.if_else(pc.and_(objects, pc.fill_null(pc.greater(pc.binary_length(found), 0), False)), found, distinct),
+    )
 
 
-def _unite(encoded: list[tuple[I32, pa.BinaryArray]]) -> tuple[I32, pa.BinaryArray]:
+def _unite(encoded: list[tuple[I32, BinaryColumn]]) -> tuple[I32, BinaryColumn]:
     """One vocabulary for the chunks of a column."""
     every = pa.concat_arrays([distinct for _, distinct in encoded])
     start = np.cumsum([0, *(len(distinct) for _, distinct in encoded)])
-    return _merged(np.concatenate([codes + np.int32(first) for (codes, _), first in zip(encoded, start, strict=False)]), every)
+    return _merged(
+        np.concatenate([codes + np.int32(first) for (codes, _), first in zip(encoded, start, strict=False)]), every
+    )
 
 
-def _merged(codes: I32, texts: pa.BinaryArray) -> tuple[I32, pa.BinaryArray]:
+def _merged(codes: I32, texts: BinaryColumn) -> tuple[I32, BinaryColumn]:
     """Codes and texts with equal texts made one."""
     again = pc.dictionary_encode(texts)
     return again.indices.to_numpy(zero_copy_only=False).astype(np.int32)[codes], again.dictionary
 
 
-def _encode(chunk: Any) -> tuple[I32, pa.BinaryArray]:
+def _encode(chunk: Any) -> tuple[I32, BinaryColumn]:
     """Codes and distinct shapes of one chunk of the column."""
     if pa.types.is_dictionary(chunk.type):
         inner, texts = _encode(pa.concat_arrays([chunk.dictionary.cast(pa.string()), pa.array([""])]))
         index = pc.fill_null(chunk.indices.cast(pa.int64()), len(chunk.dictionary))
         return inner[index.to_numpy(zero_copy_only=False)], texts
     column = _bounded(chunk)
-    buffers = column.buffers()
+    buffers: list[Any] = column.buffers()
     offsets = np.frombuffer(buffers[1], np.int32)[column.offset : column.offset + len(column) + 1].astype(np.int64)
     if buffers[2] is None or offsets[0] == offsets[-1]:
         return np.zeros(len(column), np.int32), pa.array([b""], pa.binary())
     raw = np.frombuffer(buffers[2], np.uint8)[offsets[0] : offsets[-1]]
     offsets -= offsets[0]
     blanked = blank(raw, offsets)
-    starts = pa.py_buffer(offsets.astype(np.int32))
-    keys = pa.Array.from_buffers(pa.binary(), len(column), [None, starts, pa.py_buffer(blanked)])
-    return _merged(np.arange(len(column), dtype=np.int32), keys)
+    starts = pa.py_buffer(offsets.astype(np.int32).tobytes())
+    keys = pa.Array.from_buffers(pa.binary(), len(column), [None, starts, pa.py_buffer(blanked.tobytes())])
+    encoded: Any = keys.dictionary_encode()
+    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32), encoded.dictionary
 
 
-def _bounded(chunk: Any) -> pa.BinaryArray:
+def _bounded(chunk: Any) -> BinaryColumn:
     """The chunk as binary, without nulls, cut where bodies are longer than the key may be."""
     if not (pa.types.is_string(chunk.type) or pa.types.is_large_string(chunk.type)):
         chunk = chunk.cast(pa.string())

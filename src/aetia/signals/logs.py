@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute as _compute
 
 from aetia.model.tables import SEVERITIES, Telemetry
 from aetia.signals.drain import describe, mine
@@ -17,8 +17,10 @@ from aetia.signals.ids import U64, hash_ids, mix
 from aetia.signals.names import code_column, column_of, encode
 from aetia.signals.stats import poisson_rate_p
 
+pc: Any = _compute  # the stubs know kernels only in part
 _SYNONYMS = {
-    "warning": "warn", "err": "error", "critical": "fatal", "crit": "fatal", "emerg": "fatal", "alert": "fatal", "panic": "fatal",
+    "warning": "warn", "err": "error", "critical": "fatal", "crit": "fatal", "emerg": "fatal", "alert": "fatal",
+    "panic": "fatal",
     "severe": "error", "information": "info", "notice": "info", "verbose": "trace", "fine": "debug",
 }  # fmt: skip
 
@@ -77,7 +79,9 @@ def _templates(table: pa.Table, severity: I8) -> tuple[I32, tuple[Template, ...]
     if not absent.any():
         return ready
     codes, mined = mine(column_of(table, "body").filter(pa.array(absent)), severity[absent])
-    every = sorted({*ready[1], *mined}, key=lambda item: (item.text, item.severity, item.exception or "", item.call_site or ""))
+    every = sorted(
+        {*ready[1], *mined}, key=lambda item: (item.text, item.severity, item.exception or "", item.call_site or "")
+    )
     place = {item: index for index, item in enumerate(every)}
     out = np.append(np.array([place[item] for item in ready[1]], np.int32), np.int32(-1))[ready[0]]
     out[absent] = np.array([place[item] for item in mined], np.int32)[codes]
@@ -130,7 +134,8 @@ def _from_span(codes: I32, span: I32, of_span: I32) -> I32:
 def _empty() -> LogFrame:
     none = np.zeros(0, np.int32)
     return LogFrame(
-        time_ns=np.zeros(0, np.int64), service=none, instance=none, severity=np.zeros(0, np.int8), template=none, span=none
+        time_ns=np.zeros(0, np.int64), service=none, instance=none, severity=np.zeros(0, np.int8), template=none,
+        span=none
     )  # fmt: skip
 
 

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import msgspec
 import numpy as np
 
+from aetia.ingest.semconv import TEMPORALITY_KEY
 from aetia.signals.frames import F64, I32, Names
 from aetia.signals.kinds import OUTCOME_KEYS, Kind, failed_outcome, recognise, words_of
 from aetia.signals.names import attribute_edges
 
 GAUGE, COUNTER, BUCKET, SUM, COUNT = range(5)
 
+_PART = re.compile(r"(.+)([_.-])(bucket|sum|count)")
+_COUNTED = frozenset({"counter", "histogram"})
 _MAX_LABEL_VALUES = 8
 _MAX_LABEL_SETS = 32
-_FALLS_OF_A_DELTA = 0.2
+_FALLS_OF_A_DELTA = 0.3
 _FALLS_OF_A_COUNTER = 0.02
 _RISES_OF_A_COUNTER = 0.3
-_TEMPORALITY = ("temporality", "aggregation_temporality", "aggregationTemporality")
+_TEMPORALITY = (TEMPORALITY_KEY, "temporality", "aggregation_temporality", "aggregationTemporality")
 _TECHNICAL = frozenset({"le", "__name__", "job", *_TEMPORALITY})
 
 
@@ -61,37 +65,62 @@ class _Pair:
     kept: dict[str, str] = field(default_factory=dict)
 
 
-def make_plans(
-    name: I32, attributes: I32, unit: I32, type_: I32, names: Sequence[str | None], attribute_texts: Sequence[str | None],
-    units: Sequence[str | None], types: Sequence[str | None], falls: F64, rises: F64, vocabulary: Names,
-) -> tuple[list[Plan], I32]:
-    """The plans, and the plan of each stream, shape (m,); `falls` and `rises` are shares of steps per name."""  # fmt: skip
-    key = ((name.astype(np.int64) * (len(attribute_texts) + 1) + attributes + 1) * (len(units) + 1) + unit + 1) * (
-        len(types) + 1
-    ) + type_ + 1
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """What identifies each recorded series (stream), shape (m,): codes, -1 for null."""
+
+    service: I32
+    instance: I32
+    node: I32
+    name: I32
+    attributes: I32
+    unit: I32
+    type: I32
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What the codes of names, attributes, units and types stand for."""
+
+    names: Sequence[str | None]
+    attributes: Sequence[str | None]
+    units: Sequence[str | None]
+    types: Sequence[str | None]
+
+
+def make_plans(streams: Streams, texts: Texts, moves: tuple[F64, F64], names: Names) -> tuple[list[Plan], I32]:
+    """The plans, and the plan of each stream, shape (m,); `moves` are the shares of steps that fall and that rise,
+    per metric name."""
+    key = streams.name.astype(np.int64)
+    for codes, values in (
+        (streams.attributes, texts.attributes),
+        (streams.unit, texts.units),
+        (streams.type, texts.types),
+    ):
+        key = key * (len(values) + 1) + codes + 1
     _, first, plan_of = np.unique(key, return_index=True, return_inverse=True)
-    service_of = {text: code for code, text in enumerate(vocabulary.services)}
-    parsed: dict[int, _Pair] = {}
+    service_of = {text: code for code, text in enumerate(names.services)}
+    parsed: dict[str | None, _Pair] = {}
     pairs: list[_Pair] = []
     for row in first.tolist():
-        code = int(attributes[row])
-        if code not in parsed:
-            parsed[code] = _parse(attribute_texts[code] if code >= 0 else None, service_of)
-        known = parsed[code]
-        pairs.append(
-            _Pair(
-                names[name[row]] or "", units[unit[row]] if unit[row] >= 0 else None, types[type_[row]] if type_[row] >= 0 else None,
-                known.labels, known.caller, known.callee, known.le, known.delta,
-            )  # fmt: skip
-        )
+        text = _at(texts.attributes, int(streams.attributes[row]))
+        if text not in parsed:
+            parsed[text] = _parse(text, service_of)
+        name, unit = _at(texts.names, int(streams.name[row])) or "", _at(texts.units, int(streams.unit[row]))
+        pairs.append(replace(parsed[text], name=name, unit=unit, type=_at(texts.types, int(streams.type[row]))))
     by_name: defaultdict[str, list[_Pair]] = defaultdict(list)
     for pair in pairs:
         by_name[pair.name].append(pair)
     for group in by_name.values():
         _thin_out(group)
-    moves = {text: (float(falls[code]), float(rises[code])) for code, text in enumerate(names) if text}
-    plans = [_plan(pair, moves.get(pair.name, (0.0, 0.0)), by_name) for pair in pairs]
+    falls, rises = moves
+    moved = {text: (float(falls[code]), float(rises[code])) for code, text in enumerate(texts.names) if text}
+    plans = [_plan(pair, moved.get(pair.name, (0.0, 0.0)), by_name.keys()) for pair in pairs]
     return plans, plan_of.astype(np.int32)
+
+
+def _at(values: Sequence[str | None], code: int) -> str | None:
+    return values[code] if code >= 0 else None
 
 
 def _parse(text: str | None, service_of: dict[str, int]) -> _Pair:
@@ -114,7 +143,9 @@ def _parse(text: str | None, service_of: dict[str, int]) -> _Pair:
     pair.le = _bound(values.get("le"))
     pair.delta = any("delta" in str(values.get(key, "")).lower() or values.get(key) == 1 for key in _TEMPORALITY)
     pair.labels = {
-        key: _label(value) for key, value in values.items() if key not in _TECHNICAL and not isinstance(value, list | dict)
+        key: _label(value)
+        for key, value in values.items()
+        if key not in _TECHNICAL and not isinstance(value, list | dict)
     }
     return pair
 
@@ -150,8 +181,8 @@ def _thin_out(pairs: list[_Pair]) -> None:
         pair.kept = {key: pair.labels[key] for key in sorted([*kept, *quantile]) if key in pair.labels}
 
 
-def _plan(pair: _Pair, moves: tuple[float, float], by_name: dict[str, list[_Pair]]) -> Plan:
-    role, base = _role(pair, moves, by_name.keys())
+def _plan(pair: _Pair, moves: tuple[float, float], names: Set[str]) -> Plan:
+    role, base = _role(pair, moves, names)
     plain = recognise(base, pair.unit, pair.type if role in (GAUGE, COUNTER) else "histogram")
     failed = failed_outcome(pair.labels) if plain.what == "traffic" or role not in (GAUGE, COUNTER) else None
     if role in (BUCKET, SUM):
@@ -169,24 +200,22 @@ def _plan(pair: _Pair, moves: tuple[float, float], by_name: dict[str, list[_Pair
     )  # fmt: skip
 
 
-def _role(pair: _Pair, moves: tuple[float, float], names: Iterable[str]) -> tuple[int, str]:
+def _role(pair: _Pair, moves: tuple[float, float], names: Set[str]) -> tuple[int, str]:
     """Role and base name. What is not declared a counter must be named like one and move like one."""
     name = pair.name
     falls, rises = moves
-    base, _, suffix = name.rpartition(name[-7:-6] if name.endswith("bucket") else name[-4:-3] if name.endswith("sum") else name[-6:-5])
-    if not math.isnan(pair.le) and (suffix == "bucket" or pair.type == "histogram"):
-        return BUCKET, base if suffix == "bucket" else name
-    known = names if isinstance(names, set | frozenset | dict) else set(names)
-    mark = name[len(base) : len(base) + 1]
-    paired = bool(base) and mark in ("_", ".", "-") and {base + mark + "sum", base + mark + "count"} <= set(known)
-    counted = pair.type == "counter" or pair.type == "histogram" or falls <= _FALLS_OF_A_COUNTER
-    if suffix in ("sum", "count") and (paired or pair.type == "histogram") and counted:
-        return (SUM if suffix == "sum" else COUNT), base
+    found = _PART.fullmatch(name)
+    base, mark, part = found.groups() if found else (name, "", "")
+    if not math.isnan(pair.le) and (part == "bucket" or pair.type == "histogram"):
+        return BUCKET, base
+    counted = pair.type in _COUNTED or falls <= _FALLS_OF_A_COUNTER
+    paired = {f"{base}{mark}sum", f"{base}{mark}count"} <= names or pair.type == "histogram"
+    if part in ("sum", "count") and paired and counted:
+        return (SUM if part == "sum" else COUNT), base
     if pair.type == "counter":
         return COUNTER, name
     if pair.type == "histogram" or falls > _FALLS_OF_A_COUNTER or rises <= 0:
         return GAUGE, name
-    last = words_of(name)[-1:]
-    if last == ("total",) or (suffix in ("sum", "count") and rises >= _RISES_OF_A_COUNTER):
+    if words_of(name)[-1:] == ("total",) or (part in ("sum", "count") and rises >= _RISES_OF_A_COUNTER):
         return COUNTER, name
     return GAUGE, name

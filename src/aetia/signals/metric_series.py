@@ -4,18 +4,44 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from aetia.signals.frames import F64, I32, I64, Series
+from aetia.signals.frames import F64, I32, I64, Bool, Series
 from aetia.signals.histograms import QUANTILES, quantiles_from_cumulative
 from aetia.signals.kinds import Kind, words_of
-from aetia.signals.metric_names import BUCKET, COUNT, GAUGE, SUM, Plan
+from aetia.signals.metric_names import BUCKET, COUNT, GAUGE, SUM, Plan, Streams
 
 Entity = tuple[int, int, int, int, int]
 _PAIR_WORDS = frozenset(
-    "request requests req reqs rq rps qps error errors err fail failed failures failure total count rate workload".split()
-)
+    {
+        "request", "requests", "req", "reqs", "rq", "rps", "qps", "error", "errors", "err", "fail", "failed",
+        "failures",
+        "failure", "total", "count", "rate", "workload",
+    }
+)  # fmt: skip
+
+
+class Cells(NamedTuple):
+    """The samples of streams on the grid: stream, bin and value per cell, and the number of bins."""
+
+    stream: I32
+    bin: I64
+    value: F64
+    n_bins: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What streams stand for: plan and entity of each."""
+
+    plans: list[Plan]
+    plan_of: I32
+    entity_of: list[Entity]
+
+    def role(self) -> I32:
+        return np.array([plan.role for plan in self.plans], np.int32)[self.plan_of]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,58 +53,52 @@ class _Block:
     values: F64
 
 
-def assemble(
-    plans: list[Plan], plan_of: I32, service: I32, instance: I32, node: I32, cell_stream: I32, cell_bin: I64, cell_value: F64,
-    n_bins: int,
-) -> tuple[tuple[Series, ...], F64]:
-    """Series and their values (s, n_bins) from cells (stream, bin, value); series sorted by identity."""  # fmt: skip
-    role = np.array([plan.role for plan in plans], np.int8)[plan_of]
-    entity_of = _entities(plans, plan_of, service, instance, node)
-    cells = (cell_stream, cell_bin, cell_value)
-    found: list[tuple[Series, F64]] = []
-    plain = _block(plans, plan_of, entity_of, (role != BUCKET) & (role != SUM), cells, n_bins)
-    sums = _block(plans, plan_of, entity_of, role == SUM, cells, n_bins)
-    found += _plain_series(plain)
-    found += _means(sums, plain)
-    found += _quantiles(plans, plan_of, entity_of, role, cells, n_bins)
+def assemble(plans: list[Plan], plan_of: I32, streams: Streams, cells: Cells) -> tuple[tuple[Series, ...], F64]:
+    """Series and their values (s, bins) from cells; series are sorted by identity."""
+    meaning = _Meaning(plans, plan_of, _entities(plans, plan_of, streams))
+    role = meaning.role()
+    plain = _block(meaning, (role != BUCKET) & (role != SUM), cells)
+    found = _plain_series(plain)
+    found += _means(_block(meaning, role == SUM, cells), plain)
+    found += _quantiles(meaning, cells)
     found += _error_shares(found)
     found.sort(key=lambda item: item[0])
     if not found:
-        return (), np.zeros((0, n_bins))
+        return (), np.zeros((0, cells.n_bins))
     return tuple(item[0] for item in found), np.stack([item[1] for item in found])
 
 
-def _entities(plans: list[Plan], plan_of: I32, service: I32, instance: I32, node: I32) -> list[Entity]:
+def _entities(plans: list[Plan], plan_of: I32, streams: Streams) -> list[Entity]:
     """Who each stream is about; what describes the machine is the node's, not that of whoever reports it."""
-    machine = np.array([plan.kind.scope == "node" for plan in plans], np.bool_)[plan_of] & (node >= 0)
+    machine = np.array([plan.kind.scope == "node" for plan in plans], np.bool_)[plan_of] & (streams.node >= 0)
     caller = np.array([plan.caller for plan in plans])[plan_of]
     callee = np.array([plan.callee for plan in plans])[plan_of]
-    table = np.stack([np.where(machine, -1, service), np.where(machine, -1, instance), node, caller, callee], axis=1)
+    service, instance = np.where(machine, -1, streams.service), np.where(machine, -1, streams.instance)
+    table = np.stack([service, instance, streams.node, caller, callee], axis=1)
     return [(a, b, c, d, e) for a, b, c, d, e in table.tolist()]
 
 
-def _block(
-    plans: list[Plan], plan_of: I32, entity_of: list[Entity], chosen: np.ndarray, cells: tuple[I32, I64, F64], n_bins: int
-) -> _Block:
+def _block(meaning: _Meaning, chosen: Bool, cells: Cells) -> _Block:
     """Streams of one entity and meaning in one row each: added up, or averaged where adding has no sense."""
+    plan_of, entity_of = meaning.plan_of, meaning.entity_of
     rows: dict[tuple[Entity, str, int, str, bool | None], int] = {}
     entity: list[Entity] = []
     plan_at: list[Plan] = []
     row_of = np.full(len(plan_of), -1, np.int64)
     for stream in np.flatnonzero(chosen).tolist():
-        plan = plans[plan_of[stream]]
+        plan = meaning.plans[plan_of[stream]]
         key = (entity_of[stream], plan.raw, plan.role, plan.kind.statistic, plan.failed)
         row = rows.setdefault(key, len(rows))
         if row == len(entity):
             entity.append(entity_of[stream])
             plan_at.append(plan)
         row_of[stream] = row
-    cell_stream, cell_bin, cell_value = cells
-    row = row_of[cell_stream]
+    n_bins = cells.n_bins
+    row = row_of[cells.stream]
     use = row >= 0
-    place = row[use] * n_bins + cell_bin[use]
+    place = row[use] * n_bins + cells.bin[use]
     size = len(entity) * n_bins
-    total = np.bincount(place, cell_value[use], size).reshape(len(entity), n_bins)
+    total = np.bincount(place, cells.value[use], size).reshape(len(entity), n_bins)
     count = np.bincount(place, minlength=size).reshape(len(entity), n_bins)
     add = np.array([plan.add for plan in plan_at], np.bool_)[:, None]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -154,30 +174,29 @@ def _means(sums: _Block, plain: _Block) -> list[tuple[Series, F64]]:
     return out
 
 
-def _quantiles(
-    plans: list[Plan], plan_of: I32, entity_of: list[Entity], role: np.ndarray, cells: tuple[I32, I64, F64], n_bins: int
-) -> list[tuple[Series, F64]]:
+def _quantiles(meaning: _Meaning, cells: Cells) -> list[tuple[Series, F64]]:
     """Quantile series of cumulative buckets; histograms with the same bounds are computed together."""
     members: defaultdict[tuple[Entity, str], dict[float, list[int]]] = defaultdict(lambda: defaultdict(list))
     plan_at: dict[tuple[Entity, str], Plan] = {}
-    for stream in np.flatnonzero(role == BUCKET).tolist():
-        plan = plans[plan_of[stream]]
-        members[entity_of[stream], plan.raw][plan.le].append(stream)
-        plan_at[entity_of[stream], plan.raw] = plan
+    for stream in np.flatnonzero(meaning.role() == BUCKET).tolist():
+        plan = meaning.plans[meaning.plan_of[stream]]
+        key = (meaning.entity_of[stream], plan.raw)
+        members[key][plan.le].append(stream)
+        plan_at[key] = plan
     same: defaultdict[tuple[float, ...], list[tuple[Entity, str]]] = defaultdict(list)
     for key, by_bound in members.items():
         same[tuple(sorted(by_bound))].append(key)
     out: list[tuple[Series, F64]] = []
     for bounds, keys in same.items():
-        place = np.full(len(plan_of), -1, np.int64)
+        place = np.full(len(meaning.plan_of), -1, np.int64)
         for h, key in enumerate(keys):
             for k, bound in enumerate(bounds):
                 place[members[key][bound]] = k * len(keys) + h
-        at = place[cells[0]]
+        at = place[cells.stream]
         use = at >= 0
-        size = len(bounds) * len(keys) * n_bins
-        flat = at[use] * n_bins + cells[1][use]
-        cumulative = np.bincount(flat, cells[2][use], size).reshape(len(bounds), len(keys), n_bins)
+        size = len(bounds) * len(keys) * cells.n_bins
+        total = np.bincount(at[use] * cells.n_bins + cells.bin[use], cells.value[use], size).astype(np.float64)
+        cumulative = total.reshape(len(bounds), len(keys), cells.n_bins)
         values = quantiles_from_cumulative(np.array(bounds), cumulative)
         for h, key in enumerate(keys):
             kind = plan_at[key].kind
@@ -216,7 +235,10 @@ def _error_shares(found: list[tuple[Series, F64]]) -> list[tuple[Series, F64]]:
             mates = mates or (asked if len(asked) == 1 and len(failing) == 1 else [])
             if len(mates) == 1 and found[mates[0]][0].unit == found[index][0].unit:
                 share = _share(found[index][1], found[mates[0]][1])
-                out.append((_error_series(entity, f"{found[mates[0]][0].raw} {found[index][0].raw}"), np.clip(share, 0.0, 1.0)))
+                out.append(
+                    (_error_series(entity, f"{found[mates[0]][0].raw} {found[index][0].raw}"), np.clip(share, 0.0,
+                    1.0))
+                )
     return out
 
 

@@ -11,18 +11,19 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute as _compute
 
 from aetia.model.tables import Telemetry
 from aetia.signals.frames import F64, I32, I64, Bool, MetricFrame, Names
-from aetia.signals.metric_names import GAUGE, Plan, make_plans
-from aetia.signals.metric_series import assemble
+from aetia.signals.metric_names import GAUGE, Plan, Streams, Texts, make_plans
+from aetia.signals.metric_series import Cells, assemble
 from aetia.signals.names import code_column, column_of, encode
 
+pc: Any = _compute  # the stubs know kernels only in part
 _MAX_CELLS = 1 << 26
 _MAX_GAP_BINS = 5
 _PHASES = 64
-_SLACK = 0.05
+_QUIET = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +33,6 @@ class _Rows:
     stream: I32
     time_ns: I64
     value: F64
-
-
-@dataclass(frozen=True, slots=True)
-class _Streams:
-    """Columns per stream, shape (m,)."""
-
-    service: I32
-    instance: I32
-    node: I32
-    name: I32
-    attributes: I32
-    unit: I32
-    type: I32
 
 
 def build_metrics(telemetry: Telemetry, names: Names) -> MetricFrame:
@@ -60,35 +48,20 @@ def build_metrics(telemetry: Telemetry, names: Names) -> MetricFrame:
     coded = _coded(table, names)
     if coded is None:
         return MetricFrame()
-    rows, streams, vocabulary = coded
+    rows, streams, texts = coded
     previous = np.zeros(len(rows.stream), np.bool_)
     previous[1:] = rows.stream[1:] == rows.stream[:-1]
-    falls, rises = _moves(rows, previous, streams, len(vocabulary.names))
-    plans, plan_of = make_plans(
-        streams.name, streams.attributes, streams.unit, streams.type, vocabulary.names, vocabulary.attributes,
-        vocabulary.units, vocabulary.types, falls, rises, names,
-    )  # fmt: skip
+    plans, plan_of = make_plans(streams, texts, _moves(rows, previous, streams, len(texts.names)), names)
     step_ns = _sampling_step(rows, previous)
     rows = _as_rates(rows, previous, plans, plan_of, step_ns)
     if len(rows.stream) == 0:
         return MetricFrame()
-    bins, start_ns, step_ns = _grid(rows.time_ns, step_ns, len(streams.service))
-    cell_stream, cell_bin, cell_value = _cells(rows, bins)
-    series, values = assemble(
-        plans, plan_of, streams.service, streams.instance, streams.node, cell_stream, cell_bin, cell_value, len(start_ns)
-    )
+    bins, start_ns, step_ns = _grid(rows, step_ns, len(streams.service))
+    series, values = assemble(plans, plan_of, streams, _cells(rows, bins, len(start_ns)))
     return MetricFrame(series=series, values=values, bin_start_ns=start_ns, step_ns=step_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class _Vocabulary:
-    names: list[str | None]
-    attributes: list[str | None]
-    units: list[str | None]
-    types: list[str | None]
-
-
-def _coded(table: pa.Table, names: Names) -> tuple[_Rows, _Streams, _Vocabulary] | None:
+def _coded(table: pa.Table, names: Names) -> tuple[_Rows, Streams, Texts] | None:
     """Sorted rows, streams and vocabularies; None when no sample can be used."""
     if table.num_rows == 0:
         return None
@@ -98,15 +71,17 @@ def _coded(table: pa.Table, names: Names) -> tuple[_Rows, _Streams, _Vocabulary]
     usable = np.isfinite(value) & (name >= 0)
     if time.null_count:
         usable &= np.asarray(time.is_valid().to_numpy())
-        time = cast("pa.ChunkedArray[Any]", pc.fill_null(time, 0))
+        time = pc.fill_null(time, 0)
     time_ns = np.asarray(time.to_numpy(), np.int64)
     attributes, attribute_texts = encode(_text(column_of(table, "attributes")))
     unit, unit_texts = encode(column_of(table, "unit"))
     type_, type_texts = encode(column_of(table, "type"))
     columns = [
-        code_column(column_of(table, "service"), names.services), code_column(column_of(table, "instance"), names.instances),
-        code_column(column_of(table, "node"), names.nodes), name, attributes, unit, type_,
-    ]  # fmt: skip
+        code_column(column_of(table, "service"), names.services),
+        code_column(column_of(table, "instance"), names.instances),
+        code_column(column_of(table, "node"), names.nodes),
+        *(name, attributes, unit, type_),
+    ]
     if not usable.all():
         time_ns, value = time_ns[usable], value[usable]
         columns = [column[usable] for column in columns]
@@ -116,8 +91,8 @@ def _coded(table: pa.Table, names: Names) -> tuple[_Rows, _Streams, _Vocabulary]
     order = _order(stream, time_ns)
     if order is not None:
         stream, time_ns, value = stream[order], time_ns[order], value[order]
-    streams = _Streams(*(column[first] for column in columns))
-    return _Rows(stream, time_ns, value), streams, _Vocabulary(name_texts, attribute_texts, unit_texts, type_texts)
+    streams = Streams(*(column[first] for column in columns))
+    return _Rows(stream, time_ns, value), streams, Texts(name_texts, attribute_texts, unit_texts, type_texts)
 
 
 def _text(column: pa.ChunkedArray[Any]) -> pa.ChunkedArray[Any]:
@@ -169,7 +144,7 @@ def _order(stream: I32, time_ns: I64) -> I64 | None:
     return order
 
 
-def _moves(rows: _Rows, previous: Bool, streams: _Streams, n_names: int) -> tuple[F64, F64]:
+def _moves(rows: _Rows, previous: Bool, streams: Streams, n_names: int) -> tuple[F64, F64]:
     """Share of steps that fall and that rise, per metric name."""
     change = np.diff(rows.value, prepend=rows.value[:1])
     name = streams.name[rows.stream]
@@ -223,11 +198,11 @@ def _as_rates(rows: _Rows, previous: Bool, plans: list[Plan], plan_of: I32, step
     return _Rows(rows.stream[keep], rows.time_ns[keep], value[keep])
 
 
-def _grid(time_ns: I64, step_ns: int, n_streams: int) -> tuple[I64, I64, int]:
+def _grid(rows: _Rows, step_ns: int, n_streams: int) -> tuple[I64, I64, int]:
     """Bin per sample, start per bin and the step, coarser where the array would not fit in memory."""
     while True:
-        offset = _boundary(time_ns, step_ns)
-        number = (time_ns - offset) // step_ns
+        offset = _boundary(rows, step_ns)
+        number = (rows.time_ns - offset) // step_ns
         first = int(number.min())
         number -= first
         span = int(number.max()) + 1
@@ -242,10 +217,8 @@ def _grid(time_ns: I64, step_ns: int, n_streams: int) -> tuple[I64, I64, int]:
 
 def _used_bins(number: I64, span: int) -> I64:
     """Bins with samples, and the empty ones in gaps of at most _MAX_GAP_BINS."""
-    if span <= 1 << 24:
-        used = np.flatnonzero(np.bincount(number, minlength=span))
-    else:
-        used = np.unique(number)
+    dense = span <= 1 << 24
+    used = np.flatnonzero(np.bincount(number, minlength=span)) if dense else np.unique(number)
     gap = np.diff(used)
     fill = np.flatnonzero((gap > 1) & (gap <= _MAX_GAP_BINS + 1))
     if len(fill) == 0:
@@ -254,34 +227,32 @@ def _used_bins(number: I64, span: int) -> I64:
     return np.sort(np.concatenate([used, *extra]))
 
 
-def _boundary(time_ns: I64, step_ns: int) -> int:
-    """Phase of the bin borders: at the end of the widest phase range without samples, a little before them.
+def _boundary(rows: _Rows, step_ns: int) -> int:
+    """Phase of the bin borders: the first samples behind the widest range of phases that is nearly without any.
 
-    Samples of one scrape then share a bin despite jitter, and a bin's start is the time of its samples, so that
-    no bin that begins before an incident holds samples from inside it.
+    Samples of one scrape then share a bin despite jitter, and a bin begins with its samples, so that no bin that
+    begins before an incident holds samples from inside it. Each stream has one vote.
     """
-    phase = (time_ns % step_ns) * _PHASES // step_ns
-    count = np.bincount(phase, minlength=_PHASES)
-    quiet = count <= 0.002 * len(time_ns)
-    if quiet.all() or not quiet.any():
+    rest = rows.time_ns % step_ns
+    phase = rest * _PHASES // step_ns
+    weight = np.bincount(phase, 1.0 / np.bincount(rows.stream)[rows.stream], _PHASES)
+    quiet = weight <= _QUIET * weight.mean()
+    if not quiet.any():
         return 0
     run = best = at = 0
     for place in range(2 * _PHASES):
         run = run + 1 if quiet[place % _PHASES] else 0
         if run > best:
-            best, at = min(run, _PHASES), place + 1
-    edge = (at % _PHASES) * step_ns // _PHASES
-    # On whole-second clocks the samples sit exactly on the edge; the slack costs nothing there.
-    return int(edge - min(_SLACK * step_ns, best * step_ns / _PHASES / 2)) if edge else 0
+            best, at = run, place + 1
+    return int(rest[phase == at % _PHASES].min())
 
 
-def _cells(rows: _Rows, bins: I64) -> tuple[I32, I64, F64]:
-    """(stream, bin, mean) for each stream and bin that has samples."""
+def _cells(rows: _Rows, bins: I64, n_bins: int) -> Cells:
+    """The mean of each stream in each bin that has samples of it."""
     new = np.ones(len(bins), np.bool_)
     new[1:] = (bins[1:] != bins[:-1]) | (rows.stream[1:] != rows.stream[:-1])
     start = np.flatnonzero(new)
     if len(start) == len(bins):
-        return rows.stream, bins, rows.value
+        return Cells(rows.stream, bins, rows.value, n_bins)
     size = np.diff(np.append(start, len(bins)))
-    return rows.stream[start], bins[start], np.add.reduceat(rows.value, start) / size
-
+    return Cells(rows.stream[start], bins[start], np.add.reduceat(rows.value, start) / size, n_bins)

@@ -69,9 +69,8 @@ def robust_z(
     change = level - centre
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(change == 0.0, 0.0, change / spread)
-    return RobustZ(
-        z, centre, level, spread, np.isfinite(before).sum(axis=1).astype(np.int64), np.isfinite(during).sum(axis=1).astype(np.int64)
-    )  # fmt: skip
+    n_before, n_during = (np.isfinite(side).sum(axis=1).astype(np.int64) for side in (before, during))
+    return RobustZ(z, centre, level, spread, n_before, n_during)
 
 
 class GroupedAuc(NamedTuple):
@@ -116,9 +115,7 @@ def grouped_auc(values: F64, group: NDArray[np.integer], is_incident: Bool, n_gr
         z = np.where(sigma > 0, np.sign(gap) * np.maximum(np.abs(gap) - 0.5, 0.0) / sigma, 0.0)
         p = np.where(sigma > 0, ndtr(-(gap - 0.5) / sigma), 1.0)
     empty = (ones == 0) | (zeros == 0)
-    return GroupedAuc(
-        np.where(empty, np.nan, auc), np.where(empty, np.nan, z), np.where(empty, np.nan, p), ones, zeros
-    )
+    return GroupedAuc(np.where(empty, np.nan, auc), np.where(empty, np.nan, z), np.where(empty, np.nan, p), ones, zeros)
 
 
 def rank_auc(values: F64, baseline_mask: Bool, incident_mask: Bool) -> GroupedAuc:
@@ -209,11 +206,11 @@ def adjust_p(p: F64) -> F64:
     return out.reshape(np.shape(p))
 
 
-def first_crossing(
-    values: F64, threshold: ArrayLike, *, above: bool = True, bins: int = 2, start: int = 0
-) -> I64:
+def first_crossing(values: F64, threshold: ArrayLike, *, above: bool = True, bins: int = 2, start: int = 0) -> I64:
     """Per series of `values` (s, b): first bin >= `start` from which `bins` recorded bins in a row lie beyond the
     threshold (scalar or (s,)); -1 when never. Bins without a value neither count nor break a run."""
+    if values.shape[1] == 0:
+        return np.full(len(values), -1, np.int64)
     limit = np.broadcast_to(np.asarray(threshold, np.float64), (len(values),))[:, None]
     known = np.isfinite(values)
     known[:, :start] = False
@@ -226,8 +223,8 @@ def first_crossing(
     hit = done.any(axis=1)
     end = done.argmax(axis=1)
     rows = np.arange(len(values))
-    first_place = place[rows, end] - bins + 1 if values.shape[1] else np.zeros(len(values), np.int64)
-    onset = (place >= first_place[:, None]).argmax(axis=1) if values.shape[1] else first_place
+    first_place = place[rows, end] - bins + 1
+    onset = (place >= first_place[:, None]).argmax(axis=1)
     return np.where(hit, onset, -1).astype(np.int64)
 
 

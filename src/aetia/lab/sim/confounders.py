@@ -5,7 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from aetia.lab.sim.scenario import Confounder
-from aetia.lab.sim.state import State, span_bins
+from aetia.lab.sim.state import BAD_REQUEST, EXCEPTION, THROWN, WRONG_ANSWER, OpRule, State, span_bins
+
+
+def everyday_trouble(state: State, scale: float, rng: np.random.Generator) -> None:
+    """What goes wrong at all times: a third of the operations fails for up to 4 requests in 1,000 (half of them
+    by a bad request), and a third hangs for up to 1 in 100 for some tens of milliseconds."""
+    forever = float(state.bins) + 1e6
+    for operation in range(len(state.system.operations)):
+        share, hang, slow = rng.uniform(0.0002, 0.004), rng.uniform(0.001, 0.01), rng.uniform(0.01, 0.12)
+        which, bad = rng.random(2)
+        rules = state.op_rules.setdefault(operation, []) if which < 2 / 3 and scale > 0 else []
+        if which < 1 / 3:
+            code, cause = (BAD_REQUEST, WRONG_ANSWER) if bad < 0.5 else (EXCEPTION, THROWN)
+            rules.append(OpRule(start=0.0, end=forever, probability=scale * share, code=code, cause=cause))
+        elif which < 2 / 3:
+            rules.append(OpRule(start=0.0, end=forever, probability=scale * hang, delay_s=slow))
 
 
 def apply_confounder(item: Confounder, state: State, rng: np.random.Generator) -> None:

@@ -328,6 +328,8 @@ class Engine:
         work *= self.state.slow[batch.instance, b]
         wait, outcome = self._before_work(op, batch, b)
         live = outcome.code == OK
+        # Turned away before the work began.
+        work[~live] *= 0.05
         skip: Bool | None = None
         if operation in self.state.op_rules:
             skip = self._misbehave(operation, batch, wait, outcome)
@@ -349,7 +351,8 @@ class Engine:
             end = np.minimum(end, batch.deadline)
             outcome.fail(over & ((outcome.code == OK) | (outcome.code == HOLLOW)), CANCELLED, LATE)
         outcome.end = end
-        own = np.minimum(work, end - t)
+        spent = op.pre_share + (1.0 - op.pre_share) * np.where(outcome.code == OK, 1.0, 0.1)
+        own = np.minimum(work * spent, end - t)
         self._blocks.append(_Block(first, self.labels.server[operation], batch, outcome, own))
         return outcome
 

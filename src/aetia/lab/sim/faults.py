@@ -32,6 +32,8 @@ from aetia.lab.sim.state import (
 )  # fmt: skip
 from aetia.model.errors import UsageError
 
+AFTER_S = 120.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strike:
@@ -60,7 +62,9 @@ def resolve(spec: FaultSpec, state: State, rng: np.random.Generator) -> Strike:
             raise UsageError(f"fault {spec.fault}: {what} '{name}' is not in system {system.name}; name one that is.")
         return among[name]
 
-    end = float(state.bins) if spec.duration_s is None else min(spec.onset_s + spec.duration_s, float(state.bins))
+    # Requests under way when the run ends still meet the fault.
+    never = state.bins + AFTER_S
+    end = never if spec.duration_s is None else min(spec.onset_s + spec.duration_s, never)
     strike = Strike(spec=spec, start=spec.onset_s, end=end, m=float(np.clip(spec.magnitude, 0.0, 1.0)))
     if spec.node is not None:
         node = find(spec.node, {name: i for i, name in enumerate(system.nodes)}, "node")
@@ -132,20 +136,21 @@ def _node_pressure(s: Strike, state: State, rng: np.random.Generator) -> None:
 
 
 def _memory_leak(s: Strike, state: State, rng: np.random.Generator) -> None:
-    ramp_s = (s.end - s.start) * (0.9 - 0.55 * s.m)
+    last = min(s.end, float(state.bins))
+    ramp_s = (last - s.start) * (0.9 - 0.55 * s.m)
     for instance in s.instances:
         service = state.system.services[state.system.instance_service[instance]]
         room = service.memory_limit_bytes - service.memory_bytes
         at = s.start
-        while at < s.end - 1:
+        while at < last - 1:
             full = min(at + ramp_s * float(rng.uniform(0.9, 1.1)), float(state.bins))
-            bins = span_bins(at, min(full, s.end), state.bins)
+            bins = span_bins(at, min(full, last), state.bins)
             share = (np.arange(bins.start, bins.stop) - at).clip(0) / (full - at + 1e-9)
             state.memory[instance, bins] += room * share
             pressure = np.clip((share - 0.6) / 0.4, 0, 1)
             state.gc_share[instance, bins] += 0.35 * pressure
             state.slow[instance, bins] *= 1 + 2.5 * pressure**2
-            if full >= s.end - 3:
+            if full >= last - 3:
                 break
             state.kill(instance, full, full + 8, noticed_after=3, cold_s=15)
             at = full + 8
@@ -258,7 +263,7 @@ def _gc(s: Strike, state: State, rng: np.random.Generator) -> None:
         every, length = float(rng.uniform(2.5, 5)), 0.15 + 1.1 * s.m
         count = int((s.end - s.start) / every) + 1
         starts = s.start + np.cumsum(rng.exponential(0.6 * every, count) + 0.4 * every + length)
-        starts = starts[starts < s.end]
+        starts = starts[starts < min(s.end, float(state.bins))]
         lengths = length * rng.uniform(0.6, 1.4, len(starts))
         state.pauses[instance] = np.stack([starts, starts + lengths])
         share = np.bincount(starts.astype(np.int64), weights=lengths, minlength=state.bins)[: state.bins]

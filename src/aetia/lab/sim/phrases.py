@@ -73,7 +73,8 @@ def exception_text(runtime: str, service: int, action: str) -> str:
     if runtime == "go":
         return f"panic: {kind}\ngoroutine 1 [running]:\nmain.{action}(...)\n\t/app/{action}.go:{lines}"
     if runtime == "node":
-        return f"{kind}: unexpected value\n    at {action} (/app/src/{action}.js:{lines}:13)\n    at run (/app/main.js:7:1)"
+        frame = f"    at {action} (/app/src/{action}.js:{lines}:13)"
+        return f"{kind}: unexpected value\n{frame}\n    at run (/app/main.js:7:1)"
     name = action.title()
     frame = f"\tat app.{name}Handler.{action}({name}Handler.java:{lines})"
     return f"{kind}: unexpected state\n{frame}\n\tat app.Dispatcher.run(Dispatcher.java:88)"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from aetia.lab.sim.confounders import apply_confounder
+from aetia.lab.sim.confounders import apply_confounder, everyday_trouble
 from aetia.lab.sim.engine import Engine, Labels
 from aetia.lab.sim.faults import Strike, apply_fault
 from aetia.lab.sim.folder import case_folder
@@ -46,6 +46,8 @@ def plan(scenario: Scenario) -> Plan:
     rng = np.random.default_rng([scenario.seed, 1])
     rate = arrival_rates(scenario, rng)
     state = State(system, rate.shape[1], rate)
+    # Drawn from the system, so that all cases of one system share their everyday trouble.
+    everyday_trouble(state, scenario.everyday, np.random.default_rng([system.seed, 9]))
     strikes = [apply_fault(fault, state, rng) for fault in scenario.faults]
     for confounder in scenario.confounders:
         apply_confounder(confounder, state, rng)
@@ -138,7 +140,8 @@ def simulate(scenario: Scenario) -> tuple[Case, Telemetry]:
 def simulate_to(folder: Path, scenario: Scenario, *, totals: Totals | None = None, overwrite: bool = False) -> Case:
     """Simulate into a case folder, holding one chunk of spans at a time; rows are sorted within a chunk.
 
-    With `totals`, rows are left out evenly (spans by whole requests) until exactly those numbers remain. Raises IngestError when the folder exists (unless `overwrite`) or cannot be written.
+    With `totals`, rows are left out evenly (spans by whole requests) until exactly those numbers
+    remain. Raises IngestError when the folder exists (unless `overwrite`) or cannot be written.
     """
     drawn = plan(scenario)
     logs, metrics, sli = _writers(drawn)

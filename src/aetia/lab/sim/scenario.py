@@ -69,7 +69,8 @@ class Scenario:
 
     `label` names a non-fault (`none`, `load_surge`, `deploy`) when `faults` is empty. `windows_given` False
     leaves `incident` out of the case, so that detection has to find it. `metric_step_s` is the sampling
-    interval, `log_rate` the mean number of log lines per server span.
+    interval, `log_rate` the mean number of log lines per server span, `everyday` scales the failures and hiccups
+    that occur at all times (0: none).
     """
 
     id: str
@@ -83,6 +84,7 @@ class Scenario:
     incident_s: float = 180.0
     metric_step_s: float = 10.0
     log_rate: float = 0.5
+    everyday: float = 1.0
     windows_given: bool = True
     start_ns: int = 1_740_000_000_000_000_000
 

@@ -35,8 +35,9 @@ def random_systems(count: int, seed: int, services: tuple[int, int] = (5, 60)) -
     return [make_system(size, int(rng.integers(2**31)) + i) for i, size in enumerate(sizes)]
 
 
-def _kinds(n: int, faults: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """The kind of each case: non-faults first in fixed share, then whole rounds of all faults, all shuffled."""
+def planned_kinds(n: int, faults: Sequence[str] = FAULTS, seed: int = 0) -> list[str]:
+    """The kind of each case of a suite: 12 % non-faults in turn, the rest in whole rounds of all faults, shuffled."""
+    rng = np.random.default_rng([seed, 23])
     calm = round(NON_FAULT_SHARE * n) if n >= 4 else 0
     kinds = [NON_FAULTS[i % len(NON_FAULTS)] for i in range(calm)]
     while len(kinds) < n:
@@ -59,7 +60,7 @@ def generate(
         raise UsageError(f"no such faults: {', '.join(unknown) or '(none given)'}; known: {', '.join(FAULTS)}.")
     drawn = random_systems(systems, seed, services) if isinstance(systems, int) else list(systems)
     rng = np.random.default_rng([seed, 22])
-    kinds = _kinds(n_cases, faults, rng)
+    kinds = planned_kinds(n_cases, faults, seed)
     quota = round(ABSORBED_SHARE * n_cases)
     wanted = {int(i) for i in rng.permutation([i for i, k in enumerate(kinds) if k not in NON_FAULTS])[:quota]}
     for number, kind in enumerate(kinds):

@@ -86,7 +86,7 @@ def _slis(scenario: Scenario, strikes: list[Strike], counter: SliCounter) -> dic
     """SLIs per entry operation, from the onset of the first fault on (or the whole incident window)."""
     start, took, failed, label = counter.columns()
     since = min([strike.start for strike in strikes] or [scenario.baseline_s])
-    until = max([strike.end for strike in strikes] or [scenario.total_s])
+    until = min(max([strike.end for strike in strikes] or [scenario.total_s]), scenario.total_s)
     before, after = start < scenario.baseline_s, (start >= since) & (start < until)
     system = scenario.system
     order = np.unique(label)

@@ -1,0 +1,162 @@
+"""The Python API: sources and windows in, diagnosis out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import aetia
+from aetia.api import extent_of, investigate, load_diagnosis, recheck_sources
+from aetia.ingest.case import write_case
+from aetia.ingest.reader import Loaded
+from aetia.lab.sim.suites import generate
+from aetia.lab.sim.system import make_system
+from aetia.model.case import Case
+from aetia.model.diagnosis import Diagnosis
+from aetia.model.errors import UnknownPlugin, UsageError
+from aetia.model.tables import Telemetry
+from aetia.model.window import NS_PER_SECOND, Window
+from aetia.report.interchange import to_json
+
+
+@pytest.fixture(scope="module")
+def labelled() -> Loaded:
+    """A simulated system of six services in which one throws exceptions."""
+    case, telemetry = next(generate(1, [make_system(6, 3)], 11, faults=["exception"], two_roots=0.0))
+    return Loaded(case=case, telemetry=telemetry)
+
+
+@pytest.fixture(scope="module")
+def unlabelled(labelled: Loaded) -> Loaded:
+    return Loaded(case=Case(id="plain"), telemetry=labelled.telemetry)
+
+
+def same_answer(a: Diagnosis, b: Diagnosis) -> bool:
+    return (a.hypotheses, a.evidence, a.incident) == (b.hypotheses, b.evidence, b.incident)
+
+
+def test_the_faulty_service_is_named_without_being_told_when(labelled: Loaded, unlabelled: Loaded) -> None:
+    stages: list[str] = []
+    diagnosis = aetia.diagnose(unlabelled, progress=stages.append)
+    assert labelled.case.truth is not None
+    assert diagnosis.abstained is None
+    assert diagnosis.hypotheses[0].entity.service == labelled.case.truth[0].service
+    assert diagnosis.incident is not None and not diagnosis.incident.given
+    assert diagnosis.impact.affected > 0 and diagnosis.impact.entries
+    assert diagnosis.cost.rows["spans"] == labelled.telemetry.spans.num_rows and diagnosis.cost.seconds > 0
+    assert stages[0] == "reading telemetry" and len(stages) == 3
+
+
+def test_a_folder_and_memory_give_the_same_answer_twice(unlabelled: Loaded, tmp_path: Path) -> None:
+    write_case(tmp_path / "case", unlabelled.case, unlabelled.telemetry)
+    from_folder = aetia.diagnose(tmp_path / "case")
+    assert same_answer(from_folder, aetia.diagnose([str(tmp_path / "case")]))
+    assert same_answer(from_folder, aetia.diagnose(unlabelled))
+
+
+def test_evidence_of_a_written_diagnosis_holds_on_its_source(unlabelled: Loaded, tmp_path: Path) -> None:
+    diagnosis = aetia.diagnose(unlabelled)
+    path = tmp_path / "report.json"
+    path.write_text(to_json(diagnosis), "utf-8")
+    assert load_diagnosis(path).evidence == diagnosis.evidence
+    results = recheck_sources(path, unlabelled)
+    assert len(results) == len(diagnosis.evidence) > 0
+    assert [item.why for item in results if not item.holds] == []
+
+
+def test_windows_of_the_case_hold_and_those_of_the_caller_come_first(labelled: Loaded) -> None:
+    case = labelled.case
+    assert case.incident is not None and case.baseline is not None
+    own = aetia.diagnose(labelled, localizer="error_logs").incident
+    assert own is not None and own.given
+    assert (own.baseline, own.window) == (case.baseline, case.incident)
+    window = Window(case.incident.start_ns + 30 * NS_PER_SECOND, case.incident.end_ns)
+    for given in (window, (window.start_ns, window.end_ns), f"{window.start_ns}..{window.end_ns}"):
+        incident = aetia.diagnose(labelled, incident=given, localizer="error_logs").incident
+        assert incident is not None and incident.window == window
+
+
+def test_since_opens_the_window_to_the_end_of_the_data(unlabelled: Loaded) -> None:
+    extent = extent_of(unlabelled.telemetry)
+    assert extent is not None
+    incident = aetia.diagnose(unlabelled, since="60s", localizer="error_logs").incident
+    assert incident is not None
+    assert incident.window == Window(extent.end_ns - 60 * NS_PER_SECOND, extent.end_ns)
+
+
+def test_at_chooses_the_incident_that_holds_the_time(labelled: Loaded, unlabelled: Loaded) -> None:
+    assert labelled.case.incident is not None
+    middle = (labelled.case.incident.start_ns + labelled.case.incident.end_ns) // 2
+    incident = aetia.diagnose(unlabelled, at=middle, localizer="error_logs").incident
+    assert incident is not None and incident.window.contains(middle) and not incident.given
+
+
+def test_at_a_calm_time_measures_from_there(unlabelled: Loaded) -> None:
+    extent = extent_of(unlabelled.telemetry)
+    assert extent is not None
+    calm = extent.start_ns + 90 * NS_PER_SECOND
+    incident = aetia.diagnose(unlabelled, at=calm, localizer="error_logs").incident
+    assert incident is not None and incident.window.start_ns == calm
+
+
+def test_calm_telemetry_abstains_and_says_how_to_go_on(labelled: Loaded) -> None:
+    assert labelled.case.baseline is not None
+    calm = Loaded(case=Case(id="calm"), telemetry=cut(labelled.telemetry, labelled.case.baseline))
+    diagnosis = aetia.diagnose(calm)
+    assert diagnosis.abstained == "no incident was found in the data"
+    assert diagnosis.incident is None and not diagnosis.hypotheses
+    assert "--since" in diagnosis.missing[0]
+
+
+def test_no_telemetry_at_all_abstains() -> None:
+    diagnosis = aetia.diagnose(Loaded(case=Case(id="empty"), telemetry=Telemetry()))
+    assert diagnosis.abstained == "the source holds no telemetry"
+
+
+def test_a_baseline_without_telemetry_abstains(labelled: Loaded) -> None:
+    assert labelled.case.incident is not None
+    only = Loaded(case=Case(id="late"), telemetry=cut(labelled.telemetry, labelled.case.incident))
+    found = investigate(only, since="2h", localizer="error_logs").diagnosis
+    assert found.abstained is not None and found.missing
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"incident": "2001-01-01T00:00:00Z..2001-01-02T00:00:00Z"}, "lies outside the data, which covers"),
+        ({"baseline": "2001-01-01T00:00:00Z..2001-01-02T00:00:00Z"}, "give --baseline inside it"),
+        ({"at": "2001-01-01T00:00:00Z"}, "lies outside the data"),
+        ({"incident": "-60s..now", "baseline": "-90s..-30s"}, "overlaps the incident"),
+        ({"incident": "-60s..now", "since": "60s"}, "exclude one another"),
+        ({"incident": (5, 5)}, "does not end after it starts"),
+        ({"since": "yesterday"}, "not a point in time"),
+    ],
+)
+def test_wrong_windows_are_refused_in_one_sentence(unlabelled: Loaded, arguments: dict, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        aetia.diagnose(unlabelled, **arguments)
+
+
+def test_a_wrong_localizer_is_refused_before_anything_is_read() -> None:
+    with pytest.raises(UnknownPlugin, match=r"there is no localizer called 'astrology'; known: .*nsigma"):
+        aetia.diagnose("/does/not/exist", localizer="astrology")
+
+
+def test_no_source_is_refused() -> None:
+    with pytest.raises(UsageError, match="no source was given"):
+        aetia.diagnose([])
+
+
+def cut(telemetry: Telemetry, window: Window) -> Telemetry:
+    """Only the rows of a window."""
+    from dataclasses import replace
+
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def keep(table: pa.Table) -> pa.Table:
+        time = pc.cast(table.column("time"), pa.int64())
+        return table.filter(pc.and_(pc.greater_equal(time, window.start_ns), pc.less(time, window.end_ns)))
+
+    return replace(telemetry, spans=keep(telemetry.spans), logs=keep(telemetry.logs), metrics=keep(telemetry.metrics))
