@@ -105,7 +105,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("name", "unit", "what", "bad", "shown", "scale"), TABLE, ids=[row[0] for row in TABLE])
-def test_a_metric_is_recognised_by_its_name_and_unit(name, unit, what, bad, shown, scale):
+def test_a_metric_is_recognised_by_its_name_and_unit(name, unit, *, what, bad, shown, scale):
     kind = recognise(name, unit)
     assert (kind.what, kind.bad, kind.unit) == (what, bad, shown)
     assert kind.scale == pytest.approx(scale)
@@ -162,4 +162,11 @@ def test_outcome_labels_say_whether_a_request_failed(labels, failed):
 
 
 def test_quantile_labels_become_names():
-    assert [quantile_name(text) for text in ("0.5", "0.95", "0.999", "1", "abc", "7")] == ["p50", "p95", "p999", "p100", None, None]
+    assert [quantile_name(text) for text in ("0.5", "0.95", "0.999", "1", "abc", "7")] == [
+        "p50",
+        "p95",
+        "p999",
+        "p100",
+        None,
+        None,
+    ]

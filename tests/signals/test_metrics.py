@@ -123,7 +123,12 @@ def test_units_are_brought_to_milliseconds_and_shares():
 def test_labels_with_few_values_keep_series_apart_and_many_are_added_up():
     rows = []
     for k in range(20):
-        rows += series_of([0, 1, 2], [1, 1, 1], "jvm_memory_used_bytes", labels={"area": "heap" if k % 2 else "other", "pool": f"p{k}"})
+        rows += series_of(
+            [0, 1, 2],
+            [1, 1, 1],
+            "jvm_memory_used_bytes",
+            labels={"area": "heap" if k % 2 else "other", "pool": f"p{k}"},
+        )
     frame = build(rows)
     assert [s.raw for s in frame.series] == ["jvm_memory_used_bytes{area=heap}", "jvm_memory_used_bytes{area=other}"]
     assert (frame.values == 10).all()
@@ -137,7 +142,8 @@ def test_shares_are_averaged_over_labels_with_many_values():
 
 
 def test_the_ends_of_a_call_are_taken_from_the_labels():
-    rows = series_of([0, 1], [3, 4], "latency_p95", labels={"source": "a", "destination": "b"}) + [point(0, 1, service="b")]
+    ends = {"source": "a", "destination": "b"}
+    rows = [*series_of([0, 1], [3, 4], "latency_p95", labels=ends), point(0, 1, service="b")]
     frame = build(rows)
     edge = next(s for s in frame.series if s.raw == "latency_p95")
     assert (edge.caller, edge.callee, edge.statistic) == (0, 1, "p95")
@@ -180,7 +186,9 @@ def test_histograms_of_increments_need_no_first_sample():
 def test_requests_by_outcome_become_traffic_and_an_error_share():
     rows = []
     for code, step in (("200", 9), ("404", 9), ("503", 2)):
-        rows += series_of(range(0, 40, 10), range(0, 4 * step, step), "http_requests_total", type="counter", labels={"code": code})
+        rows += series_of(
+            range(0, 40, 10), range(0, 4 * step, step), "http_requests_total", type="counter", labels={"code": code}
+        )
     frame = build(rows)
     assert values(frame, "http_requests_total") == [2.0, 2.0, 2.0]
     assert values(frame, "http_requests_total failed") == [0.1, 0.1, 0.1]
@@ -203,7 +211,9 @@ def test_the_order_of_rows_and_the_encoding_of_text_do_not_matter():
         rows += series_of(range(0, 300, 15), np.arange(20), f"c{k}_total", type="counter", instance=f"i{k}")
     first = build(rows)
     table = pa.Table.from_pylist([rows[i] for i in rng.permutation(len(rows))], schema=METRICS)
-    coded = pa.table({n: table[n].dictionary_encode() if pa.types.is_string(table[n].type) else table[n] for n in table.column_names})
+    coded = pa.table(
+        {n: table[n].dictionary_encode() if pa.types.is_string(table[n].type) else table[n] for n in table.column_names}
+    )
     telemetry = Telemetry(metrics=coded)
     second = build_metrics(telemetry, build_names(telemetry))
     assert first.series == second.series

@@ -74,7 +74,9 @@ def test_rank_auc_compares_the_windows_of_each_series():
 def test_fisher_p_is_the_one_sided_exact_test(hits_a, n_a, hits_b, n_b):
     hits_a, hits_b = min(hits_a, n_a), min(hits_b, n_b)
     table = [[hits_b, n_b - hits_b], [hits_a, n_a - hits_a]]
-    assert stats.fisher_p(hits_a, n_a, hits_b, n_b) == pytest.approx(reference.fisher_exact(table, "greater")[1], rel=1e-6)
+    assert stats.fisher_p(hits_a, n_a, hits_b, n_b) == pytest.approx(
+        reference.fisher_exact(table, "greater")[1], rel=1e-6
+    )
 
 
 def test_fisher_p_of_large_tables_broadcasts_and_empty_sides_say_nothing():
@@ -109,7 +111,9 @@ def test_poisson_rate_p_is_the_conditional_test():
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 100), st.floats(0.01, 100))
 def test_poisson_tails_agree_with_the_distribution(count, mean):
-    assert stats.poisson_tail_p(count, mean) == pytest.approx(reference.poisson.sf(count - 1, mean), rel=1e-6, abs=1e-12)
+    assert stats.poisson_tail_p(count, mean) == pytest.approx(
+        reference.poisson.sf(count - 1, mean), rel=1e-6, abs=1e-12
+    )
     assert stats.poisson_tail_p(count, mean, lower=True) == pytest.approx(
         reference.poisson.cdf(count, mean), rel=1e-6, abs=1e-12
     )
@@ -171,7 +175,8 @@ def test_tail_scores_grow_with_z_and_stay_in_bounds():
     z = np.linspace(-5, 500, 2000)
     score = stats.tail_score(z, null)
     assert (np.diff(score) >= 0).all()
-    assert 0.0 <= score.min() and score.max() <= 1.0
+    assert score.min() >= 0.0
+    assert score.max() <= 1.0
     assert score[-1] > stats.tail_score(null.max(), null) + 0.1  # beyond the worst fault-free value it still grows
     assert stats.tail_score(np.median(null), null) < 0.06
 

@@ -354,7 +354,9 @@ def parse_durations(values: ArrayLike, unit: TimeUnit = "ns") -> Column:
     parts = pc.extract_regex(pc.utf8_trim_whitespace(plain), pattern=_DURATION_TEXT)
     number = pc.replace_substring(pc.struct_field(parts, "value"), "+", "").cast(pa.float64())
     own = _mapped(pc.struct_field(parts, "unit"), _DURATION_UNITS.get).cast(pa.float64())
-    return pc.coalesce(result, scaled_ns(pc.multiply(number, own), 1))
+    total = scaled_ns(pc.multiply(number, own), 1)
+    whole = pc.if_else(pc.is_valid(total), _integers(pc.struct_field(parts, "value")), pa.scalar(None, pa.int64()))
+    return pc.coalesce(result, pc.multiply(whole, own.cast(pa.int64())), total)
 
 
 _DURATION_UNITS: dict[str, str] = {

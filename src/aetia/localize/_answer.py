@@ -54,6 +54,7 @@ def _prove(view: View, board: Board, parts: list[tuple[float, int]], candidate: 
     """The strongest findings as evidence, each with the result of its query; a change on the candidate comes last."""
     rows = [(weight, row) for weight, row in parts[:PER_HYPOTHESIS]]
     rows += [(0.0, r) for (r, c) in board.findings if c == candidate and all(r != row for _, row in parts)]
+    windows = {table: view.baseline_of(table) for table in ("spans", "logs", "metrics", "changes")}
     out: list[Evidence] = []
     for weight, row in rows[: PER_HYPOTHESIS + 1]:
         finding, name = _best(board, row, candidate), board.channels[row]
@@ -61,7 +62,7 @@ def _prove(view: View, board: Board, parts: list[tuple[float, int]], candidate: 
         out.append(
             make_evidence(
                 about=finding.entity, claim=finding.claim, polarity="for", strength=weight or finding.score,
-                query=Query(channel=name, args=finding.args), result=result,
+                query=Query(channel=name, args=finding.args, incident=view.incident, baselines=windows), result=result,
             )
         )  # fmt: skip
     return out

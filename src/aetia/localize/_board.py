@@ -22,6 +22,7 @@ TRUST: dict[str, float] = {
     "errors": 0.9,
     "silence": 0.8,
     "restarts": 0.9,
+    "hosts": 0.9,
     "latency": 0.5,
     "branch_mix": 0.5,
     "log_novelty": 0.5,
@@ -33,6 +34,8 @@ OTHER_TRUST = 0.5
 AMPLIFIERS = ("changes",)
 """Channels that prove nothing alone: they raise what else speaks against a candidate."""
 AMPLIFY = 0.3
+SICK_HOST = 0.4
+HOST_EXPLAINS = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +97,7 @@ def build_board(view: View, readings: dict[str, Reading], graph: CallGraph, nois
     amplifier = own[amplifying].max(axis=0) if amplifying.any() else np.zeros(len(columns))
     weight = np.where(amplifying, 0.0, weight)[:, None]
     own, symptom = own * weight, symptom * weight
+    own = own * (1.0 - _hosted(view, own[:, len(view.names.services) :], len(columns)))[None, :]
     alone = 1.0 - np.prod(1.0 - own, axis=0)
     symptom = symptom * (1.0 - graph.explained_by_callees(alone))[None, :]
     fused = 1.0 - np.prod(1.0 - np.maximum(own, symptom), axis=0)
@@ -103,6 +107,18 @@ def build_board(view: View, readings: dict[str, Reading], graph: CallGraph, nois
         findings={key: tuple(value) for key, value in cells.items()},
         silent={name: reading.silent for name, reading in readings.items() if reading.silent is not None},
     )  # fmt: skip
+
+
+def _hosted(view: View, of_nodes: F64, n: int) -> F64:
+    """Share of each candidate's own evidence that its node explains, shape (n,): a sick host makes everything on it
+    look sick by itself."""
+    explained = np.zeros(n)
+    service, host = view.topology.instance_service, view.topology.instance_node
+    both = (service >= 0) & (host >= 0)
+    if both.any() and of_nodes.shape[1]:
+        strength = 1.0 - np.prod(1.0 - of_nodes, axis=0)
+        np.maximum.at(explained, service[both], np.where(strength >= SICK_HOST, HOST_EXPLAINS * strength, 0.0)[host[both]])
+    return explained
 
 
 def _confidence(scores: F64) -> F64:

@@ -41,7 +41,7 @@ def _decide(best: Mapping[tuple[str, FaultClass], Finding], findings: Mapping[st
 
     changed = best.get(("changes", "C"))
     logical = max(score("errors", "C"), score("span_events", "C"))
-    pressure, internals, pool = score("resources", "B"), score("runtime", "F"), score("pools", "B")
+    pressure, internals, pool = max(score("resources", "B"), score("hosts", "B")), score("runtime", "F"), score("pools", "B")
     death = max((("restarts", "A"), ("silence", "A"), ("errors", "A")), key=lambda k: score(*k))
     if score(*death) >= CLEAR:
         leak = [f for f in findings.get("resources", ()) if f.fault == "memory" and f.score >= LEAK]
@@ -49,7 +49,7 @@ def _decide(best: Mapping[tuple[str, FaultClass], Finding], findings: Mapping[st
     if changed is not None and max(logical, score("latency", "D")) >= CLEAR:
         return changed
     if pressure >= CLEAR and pressure >= internals:
-        return best["resources", "B"]
+        return max((best[c, "B"] for c in ("resources", "hosts") if (c, "B") in best), key=lambda f: f.score)
     if internals >= CLEAR:
         return best["runtime", "F"]
     unanswered, gap = score("errors", "E"), score("edge_gap", "D")

@@ -34,7 +34,7 @@ _SITE_DIGITS = {SITE_DIGIT + d: str(d) for d in range(10)}
 _KEPT_DIGITS = {ord(str(d)): SITE_DIGIT + d for d in range(10)}
 _SITE_TO_ZERO = {SITE_DIGIT + d: "0" for d in range(10)}
 _EXCEPTION = re.compile(
-    r"(?<![\w.])(?:[a-z_][\w$]*\.)*[A-Z][\w$]*(?:Exception|Error|Throwable|Interrupt|Fault|Exit)(?:\$\w+)?\b(?=:|\s|$|[,;)\]\"'])"
+    r"(?<![\w.])(?:[A-Za-z_][\w$]*\.)*[A-Z][\w$]*(?:Exception|Error|Throwable|Interrupt|Fault|Exit)(?:\$\w+)?\b(?=:|\s|$|[,;)\]\"'])"
 )
 _PLAIN_ERROR = re.compile(r"(?:[A-Z]\w*\.)*(?:Error|Exception|Fault|Exit|Throwable)")
 _JSON_MESSAGE = re.compile(MESSAGE)
@@ -261,7 +261,7 @@ class _Leaf:
     def __init__(self, length: int) -> None:
         self.groups: list[_Group] = []
         self._code_of: dict[str, int] = {WILDCARD: 0}
-        self._says: list[bool] = [False]
+        self._says = np.zeros(64, np.bool_)
         self._tokens = np.zeros((8, length), np.int32)
 
     def add(self, line: _Line, rows: list[int]) -> None:
@@ -281,7 +281,8 @@ class _Leaf:
     def _code(self, token: str) -> int:
         code = self._code_of.setdefault(token, len(self._code_of))
         if code == len(self._says):
-            self._says.append(any(sign.isalpha() for sign in token))
+            self._says = np.concatenate([self._says, np.zeros_like(self._says)])
+        self._says[code] = code > 0 and any(sign.isalpha() for sign in token)
         return code
 
     def _closest(self, codes: NDArray[np.int32]) -> int:
@@ -289,8 +290,7 @@ class _Leaf:
         if not self.groups:
             return -1
         known = self._tokens[: len(self.groups)]
-        says = np.array(self._says)
-        counted = says[known] | says[codes]
+        counted = self._says[known] | self._says[codes]
         same = ((known == codes) & counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
         same[~counted.any(axis=1)] = 1.0
         best = int(same.argmax())

@@ -64,8 +64,7 @@ _NETWORK = _words(
 )
 _CONNECTION = _words("connection connections conn conns cx hikaricp jdbc dbcp connectionpool")
 _QUEUE = _words(
-    "queue queues queued queueing backlog lag pending inflight outstanding saturation pressure stalled waiting "
-    "waiters"
+    "queue queues queued queueing backlog lag pending inflight outstanding saturation pressure stalled waiting waiters"
 )
 
 # (what, bad, word groups of which each must be met). Order is precedence: the specific before the general.

@@ -236,8 +236,7 @@ def _error_shares(found: list[tuple[Series, F64]]) -> list[tuple[Series, F64]]:
             if len(mates) == 1 and found[mates[0]][0].unit == found[index][0].unit:
                 share = _share(found[index][1], found[mates[0]][1])
                 out.append(
-                    (_error_series(entity, f"{found[mates[0]][0].raw} {found[index][0].raw}"), np.clip(share, 0.0,
-                    1.0))
+                    (_error_series(entity, f"{found[mates[0]][0].raw} {found[index][0].raw}"), np.clip(share, 0.0, 1.0))
                 )
     return out
 

@@ -23,7 +23,7 @@ pc: Any = _compute  # the stubs know kernels only in part
 _MAX_CELLS = 1 << 26
 _MAX_GAP_BINS = 5
 _PHASES = 64
-_QUIET = 0.25
+_QUIET = 0.5
 
 
 @dataclass(frozen=True, slots=True)

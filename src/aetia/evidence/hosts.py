@@ -1,0 +1,148 @@
+"""Hosts: whatever runs on one node got slower or fails, whatever service it is, and the same services elsewhere do not.
+
+Source: observation class B at node level of PAVE (RCABench), as a contrast between hosts. Score: mean rise of own time
+and errors of the services on the node less that on the other nodes, times their number; higher = more suspicious.
+Cost: O(spans log spans).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from aetia.evidence._edges import is_waiting
+from aetia.evidence._memo import once
+from aetia.evidence._samples import group_shift
+from aetia.evidence.channel import Finding, Reading
+from aetia.model import entity
+from aetia.model.diagnosis import Claim
+from aetia.model.errors import SignalError
+from aetia.plugins import plugin
+from aetia.signals.frames import F64, I64, Bool
+from aetia.signals.view import View
+
+MIN_SPANS = 8
+ABNORMAL = 0.15
+MIN_SERVICES = 2
+MIN_SCORE = 0.05
+ERROR_RISE = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contrast:
+    """Per node: mean abnormality 0..1 of the services on it, of the same services elsewhere and of everything
+    elsewhere, and how many of its services are abnormal out of how many that were seen."""
+
+    here: F64
+    elsewhere: F64
+    abnormal: I64
+    seen: I64
+
+
+@plugin(
+    "channel",
+    needs=("spans",),
+    summary="the services of one node all got worse, and those of other nodes did not",
+    source="node level of PAVE (RCABench), as a contrast between hosts",
+    cost="O(spans log spans)",
+)
+class Hosts:
+    """Contrast between nodes."""
+
+    def observe(self, view: View) -> Reading:
+        hosts = view.topology.instance_node
+        if len(view.spans) == 0 or len(hosts) == 0 or len(np.unique(hosts[hosts >= 0])) < 2:
+            return Reading(silent="no spans of instances on two or more known nodes")
+        contrast = contrast_of(view)
+        share = contrast.abnormal / np.maximum(contrast.seen, 1)
+        score = np.maximum(contrast.here - contrast.elsewhere, 0.0) * np.sqrt(share)
+        score = np.where(contrast.abnormal >= MIN_SERVICES, np.minimum(1.0, 2.0 * score), 0.0)
+        order = [int(n) for n in np.argsort(-score, kind="stable") if score[n] >= MIN_SCORE]
+        findings = tuple(_finding(view, contrast, node, float(score[node])) for node in order)
+        return Reading(findings=findings, silent=None if findings else "no node stands out by what runs on it")
+
+    def measure(self, view: View, **args: Any) -> dict[str, Any]:
+        if args["node"] not in view.names.nodes:
+            raise SignalError(f"no node {args['node']} in this telemetry.")
+        node, contrast = view.names.nodes.index(args["node"]), contrast_of(view)
+        return {
+            "baseline": float(contrast.elsewhere[node]), "incident": float(contrast.here[node]),
+            "abnormal_services": int(contrast.abnormal[node]), "services": int(contrast.seen[node]),
+            "unit": "mean abnormality, elsewhere against here",
+        }  # fmt: skip
+
+
+def contrast_of(view: View) -> Contrast:
+    """Contrast of all nodes, computed once."""
+    return once(view, "hosts", _contrast)
+
+
+def _contrast(view: View) -> Contrast:
+    spans, hosts = view.spans, view.topology.instance_node
+    base, incident = view.span_masks
+    node = np.where(spans.instance >= 0, hosts[np.maximum(spans.instance, 0)], -1)
+    rows = np.flatnonzero((base | incident) & (node >= 0) & ~is_waiting(view))
+    n_nodes, n_services = len(view.names.nodes), len(view.names.services)
+    key = spans.operation[rows].astype(np.int64) * n_nodes + node[rows]
+    distinct, group = np.unique(key, return_inverse=True)
+    group = group.ravel()
+    shift = group_shift(spans.exclusive_ns[rows], group, incident[rows], len(distinct))
+    failed = _error_rise(spans.error[rows], group, incident[rows], len(distinct))
+    bad = np.maximum(shift.bounded, failed)
+    enough = (shift.base_count >= MIN_SPANS) & (shift.incident_count >= MIN_SPANS)
+    service = np.array([view.names.operations[int(k) // n_nodes][0] for k in distinct], dtype=np.int64)
+    cell = service * n_nodes + distinct % n_nodes
+    weight = np.where(enough, np.sqrt(shift.incident_count), 0.0)
+    total = np.bincount(cell, weight, n_services * n_nodes)
+    level = np.bincount(cell, weight * bad, n_services * n_nodes)
+    level = np.divide(level, total, out=np.zeros(len(level)), where=total > 0).reshape(n_services, n_nodes)
+    return _compare(level, total.reshape(n_services, n_nodes) > 0)
+
+
+def _error_rise(error: Bool, group: I64, incident: Bool, n: int) -> F64:
+    """Rise of the error share per group as 0..1: full at a fifth of the calls."""
+
+    def share(side: Bool) -> F64:
+        count = np.bincount(group[side], minlength=n)
+        return np.bincount(group[side & error], minlength=n) / np.maximum(count, 1)
+
+    rise = share(incident) - share(~incident)
+    return np.where(rise > ERROR_RISE, np.minimum(1.0, rise / 0.2), 0.0)
+
+
+def _compare(level: F64, seen: Bool) -> Contrast:
+    """Services x nodes: this node's mean against the worst other node and, for services on several nodes, their
+    own mean elsewhere. A service that is bad wherever it runs is not the node's fault."""
+    n_nodes = level.shape[1]
+    here, elsewhere = np.zeros(n_nodes), np.zeros(n_nodes)
+    abnormal, count = np.zeros(n_nodes, np.int64), np.zeros(n_nodes, np.int64)
+    for node in range(n_nodes):
+        on = seen[:, node]
+        others = seen.copy()
+        others[:, node] = False
+        count[node] = int(on.sum())
+        if not on.any() or not others.any():
+            continue
+        own_elsewhere = np.divide(
+            (level * others).sum(axis=1), others.sum(axis=1), out=np.zeros(len(level)), where=others.any(axis=1)
+        )  # fmt: skip
+        excess = np.maximum(level[on, node] - own_elsewhere[on], 0.0)
+        here[node] = float(level[on, node].mean())
+        abnormal[node] = int((excess > ABNORMAL).sum())
+        means = [float(level[others[:, k], k].mean()) for k in range(n_nodes) if others[:, k].any()]
+        elsewhere[node] = max(float(own_elsewhere[on].mean()), max(means))
+    return Contrast(here=here, elsewhere=elsewhere, abnormal=abnormal, seen=count)
+
+
+def _finding(view: View, contrast: Contrast, node: int, score: float) -> Finding:
+    name = view.names.nodes[node]
+    return Finding(
+        entity=entity.node(name), score=score, fault_class="B", fault="node_pressure", args={"node": name},
+        claim=Claim(
+            what="host contrast", direction="up", unit="mean abnormality",
+            magnitude=round(float(contrast.here[node] - contrast.elsewhere[node]), 4),
+            text=f"{contrast.abnormal[node]} of {contrast.seen[node]} services got worse on node {name} and not elsewhere",
+        ),
+    )  # fmt: skip
