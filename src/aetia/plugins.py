@@ -1,7 +1,8 @@
 """The one registry: `@plugin` marks an algorithm, the entry-point group `aetia.plugins` says where to look.
 
 An entry point names a module or a package. Each module in it that holds one object marked by `@plugin` is one
-algorithm; the module's file name is its registry name. Built-ins are found through the same group.
+algorithm; the module's file name is its registry name. Built-ins are found through the same group. An entry point
+called `<kind>` or `<kind>.<anything>` holds only that kind, so that looking for one kind does not import the others.
 """
 
 from __future__ import annotations
@@ -57,10 +58,13 @@ def plugin(
 
 
 @functools.cache
-def _modules() -> tuple[str, ...]:
-    """Dotted names of all modules behind the entry points, without importing the algorithms themselves."""
+def _modules(kind: Kind | None = None) -> tuple[str, ...]:
+    """Dotted names of the modules behind the entry points that may hold a kind, without importing the algorithms."""
     found: dict[str, None] = {}
     for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: (e.value, e.name)):
+        holds = entry.name.split(".", 1)[0]
+        if kind is not None and holds in KINDS and holds != kind:
+            continue
         try:
             spec = importlib.util.find_spec(entry.value)
         except ImportError:
@@ -91,7 +95,7 @@ def _load(module: str) -> Plugin | None:
 
 def all_plugins(kind: Kind | None = None) -> Iterator[Plugin]:
     """Every algorithm, unavailable ones included, in order of module name."""
-    for module in _modules():
+    for module in _modules(kind):
         info = _load(module)
         if info is not None and (kind is None or info.kind == kind or info.kind is None):
             yield info
@@ -107,7 +111,7 @@ def find(kind: Kind, name: str) -> Plugin:
 
     Raises UnknownPlugin, or PluginUnavailable when its module cannot be imported.
     """
-    for module in _modules():
+    for module in _modules(kind):
         if module.rsplit(".", 1)[-1] != name:
             continue
         info = _load(module)

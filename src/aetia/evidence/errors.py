@@ -15,7 +15,7 @@ from aetia.evidence._blame import edge_blame
 from aetia.evidence._edges import calls_of, is_waiting
 from aetia.evidence._memo import once
 from aetia.evidence._places import service_or_external
-from aetia.evidence._residual import residual_scores
+from aetia.evidence._residual import residual
 from aetia.evidence._series import measure_series, series_name, shifts
 from aetia.evidence.channel import Finding, Reading
 from aetia.model import entity
@@ -208,24 +208,25 @@ def _edge_args(view: View, key: list[int]) -> dict[str, Any]:
 
 
 def _from_metrics(view: View) -> list[Finding]:
-    moved = shifts(view)
+    moved, left = shifts(view), residual(view, "errors")
     out: list[Finding] = []
-    for what in ("errors", "success"):
-        for service, (score, row) in sorted(residual_scores(view, what).items()):
-            if score < MIN_SCORE:
-                continue
-            series = view.metrics.series[row]
-            before, after = float(moved.base[row]), float(moved.level[row])
-            onset = int(moved.onset_ns[row]) if moved.onset_ns[row] >= 0 else None
-            out.append(
-                Finding(
-                    entity=service_or_external(view, service), score=score, fault_class="C", fault="wrong_code",
-                    args=series_name(view, row), onset_ns=onset, own=len(view.topology.caller) > 0,
-                    claim=Claim(
-                        what=what, direction="up" if after > before else "down", magnitude=round(after - before, 4),
-                        unit=series.unit, onset_ns=onset,
-                        text=f"{series.raw} went from {before:.4g} to {after:.4g}, more than the callees explain",
-                    ),
-                )
-            )  # fmt: skip
+    for service in np.flatnonzero(left.score >= MIN_SCORE).tolist():
+        row = int(left.row[service])
+        series = view.metrics.series[row]
+        where, common = service_or_external(view, service), left.common[service] > 0
+        before, after = float(moved.base[row]), float(moved.level[row])
+        onset = int(moved.onset_ns[row]) if moved.onset_ns[row] >= 0 else None
+        fault_class, fault = _edge_fault(where, refused=False) if common else ("C", "wrong_code")
+        text = f"{series.raw} of {view.names.services[series.service]} went from {before:.4g} to {after:.4g}"
+        text += ", like that of every caller" if common else ", more than the callees explain"
+        out.append(
+            Finding(
+                entity=where, score=float(left.score[service]), fault_class=fault_class, fault=fault,
+                args=series_name(view, row), onset_ns=onset, own=len(view.topology.caller) > 0,
+                claim=Claim(
+                    what=series.what, direction="up" if after > before else "down", magnitude=round(after - before, 4),
+                    unit=series.unit, onset_ns=onset, text=text,
+                ),
+            )
+        )  # fmt: skip
     return out

@@ -16,7 +16,7 @@ from aetia.evidence._edges import is_waiting
 from aetia.evidence._material import material
 from aetia.evidence._memo import once
 from aetia.evidence._places import service_or_external
-from aetia.evidence._residual import residual_scores
+from aetia.evidence._residual import residual
 from aetia.evidence._samples import GroupShift, group_shift
 from aetia.evidence._series import measure_series, series_name, shifts
 from aetia.evidence.channel import Finding, Reading
@@ -117,19 +117,20 @@ def _from_spans(view: View) -> list[Finding]:
 
 
 def _from_metrics(view: View) -> list[Finding]:
-    moved = shifts(view)
+    moved, left = shifts(view), residual(view, "latency")
     out: list[Finding] = []
-    for service, (score, row) in sorted(residual_scores(view, "latency").items()):
-        if score < MIN_SCORE:
-            continue
+    for service in np.flatnonzero(left.score >= MIN_SCORE).tolist():
+        row = int(left.row[service])
         series = view.metrics.series[row]
         before, after = float(moved.base[row]), float(moved.level[row])
         onset = int(moved.onset_ns[row]) if moved.onset_ns[row] >= 0 else None
-        text = f"{series.raw} went from {before:.4g} to {after:.4g} {series.unit}, more than its callees explain".rstrip()
+        text = f"{series.raw} of {view.names.services[series.service]} went from {before:.4g} to {after:.4g} {series.unit}"
+        text += ", like that of every caller" if left.common[service] > 0 else ", more than its callees explain"
         out.append(
             Finding(
-                entity=service_or_external(view, service), score=score, fault_class="D", fault="latency",
-                args=series_name(view, row), onset_ns=onset, own=len(view.topology.caller) > 0,
+                entity=service_or_external(view, service), score=float(left.score[service]), fault_class="D",
+                fault="network_delay" if left.common[service] > 0 else "latency", args=series_name(view, row),
+                onset_ns=onset, own=len(view.topology.caller) > 0,
                 claim=Claim(
                     what="latency", direction="up", magnitude=round(after - before, 4), unit=series.unit, onset_ns=onset, text=text
                 ),

@@ -66,6 +66,8 @@ def _served(view: View, of: str) -> tuple[F64, F64]:
 
     def build(v: View) -> tuple[F64, F64]:
         spans = v.spans
+        if len(spans) == 0:
+            return _served_by_metrics(v, of)
         code, n = (spans.service, len(v.names.services)) if of == "service" else (spans.instance, len(v.names.instances))
         base, incident = v.span_masks
         entry = service_entry_mask(spans) & (code >= 0)
@@ -76,6 +78,19 @@ def _served(view: View, of: str) -> tuple[F64, F64]:
         return rates[0], rates[1]
 
     return once(view, f"served by {of}", build)
+
+
+def _served_by_metrics(view: View, of: str) -> tuple[F64, F64]:
+    """Traffic metrics in place of spans; 0 where none is recorded."""
+    moved = shifts(view)
+    n = len(view.names.services if of == "service" else view.names.instances)
+    before, after = np.zeros(n), np.zeros(n)
+    for row, series in enumerate(view.metrics.series):
+        code = series.service if of == "service" else series.instance
+        own = series.what == "traffic" and series.caller < 0 and (of == "instance" or series.instance < 0)
+        if own and code >= 0 and moved.usable[row] and moved.base[row] > before[code]:
+            before[code], after[code] = moved.base[row], moved.level[row]
+    return before, after
 
 
 def _lost(before: F64, after: F64, demand: F64, seconds: float) -> F64:
@@ -95,17 +110,18 @@ def _demand(view: View, before: F64, after: F64) -> tuple[F64, bool]:
     caller that decides to call less looks like a silent callee. Services that nobody calls have a demand of 1.
     """
     n = len(before)
-    calls = calls_of(view)
-    told = view.spans.kind[calls.row] == KIND_CLIENT
-    if told.any():
+    calls = calls_of(view) if len(view.spans) else None
+    told = view.spans.kind[calls.row] == KIND_CLIENT if calls is not None else np.zeros(0, np.bool_)
+    if calls is not None and told.any():
         base, incident = view.span_masks
         seconds = [max(covered_seconds(view.spans.start_ns, mask), 1e-9) for mask in (base, incident)]
         asked = np.bincount(calls.callee[told & ~calls.incident], minlength=n) / seconds[0]
         now = np.bincount(calls.callee[told & calls.incident], minlength=n) / seconds[1]
         return np.divide(now, asked, out=np.ones(n), where=asked > 0), True
     topology = view.topology
-    keep = (topology.caller != topology.callee) & (topology.calls > 0)
-    caller, callee, weight = topology.caller[keep], topology.callee[keep], topology.calls[keep].astype(np.float64)
+    keep = topology.caller != topology.callee
+    caller, callee = topology.caller[keep], topology.callee[keep]
+    weight = np.maximum(topology.calls[keep], 1).astype(np.float64)
     ratio = np.divide(after, before, out=np.ones(n), where=before > 0)
     total = np.bincount(callee, weight, n)
     asked = np.bincount(callee, weight * ratio[caller], n)
@@ -113,11 +129,13 @@ def _demand(view: View, before: F64, after: F64) -> tuple[F64, bool]:
 
 
 def _incident_seconds(view: View) -> float:
-    return covered_seconds(view.spans.start_ns, view.span_masks[1])
+    if len(view.spans):
+        return covered_seconds(view.spans.start_ns, view.span_masks[1])
+    return float(view.bin_masks[1].sum()) * view.metrics.step_ns / NS_PER_SECOND
 
 
 def _services(view: View) -> list[Finding]:
-    if len(view.spans) == 0 or not view.span_masks[1].any():
+    if len(view.spans) and not view.span_masks[1].any():
         return []
     before, after = _served(view, "service")
     demand, seen = _demand(view, before, after)
