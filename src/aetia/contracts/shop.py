@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ START_NS = 1_750_000_000 * NS_PER_SECOND
 ONSET_NS = START_NS + 240 * NS_PER_SECOND
 BASELINE = Window(START_NS, ONSET_NS)
 INCIDENT = Window(ONSET_NS, ONSET_NS + 120 * NS_PER_SECOND)
+Trouble = Literal["all", "host", "none"]
 PLAIN: dict[str, str] = {
     name: name
     for name in ("gateway", "basket", "orders", "stock", "prices", "storedb", "host-a", "host-b", "host-c")
@@ -77,29 +78,30 @@ class _Requests(NamedTuple):
     failed: Bool
 
 
-def shop(*, requests: int = 120, seed: int = 0, names: Mapping[str, str] = PLAIN, trouble: bool = True) -> Telemetry:
+def shop(*, requests: int = 120, seed: int = 0, names: Mapping[str, str] = PLAIN, trouble: Trouble = "all") -> Telemetry:
     """Telemetry of `requests` requests of up to 11 spans over 240 s of baseline and 120 s of incident.
 
-    `names` maps the names of PLAIN to those in use. With `trouble`, in the incident: orders throws, prices works
-    longer, the store's database is slow, an instance of basket is replaced, everything on host-c slows down, more
-    orders get a discount, cpu, pools, collections, restarts and an unknown counter rise, orders was released and
-    alerts went off.
+    `names` maps the names of PLAIN to those in use. With all `trouble`, in the incident: orders throws, prices works
+    longer, the store's database is slow, an instance of basket is replaced, more orders get a discount, cpu, pools,
+    collections, restarts and an unknown counter rise, orders was released and alerts went off. With `host`, whatever
+    runs on host-c slows down and nothing else happens.
     """
     rng = np.random.default_rng(seed)
     drawn = _requests(requests, rng, trouble=trouble)
     return Telemetry(
         spans=_spans(drawn, names), logs=_logs(drawn, names, trouble=trouble), metrics=_metrics(rng, names, trouble=trouble),
-        changes=_changes(names) if trouble else CHANGES.empty_table(),
+        changes=_changes(names) if trouble == "all" else CHANGES.empty_table(),
         topology=_table(TOPOLOGY, caller=[names[a] for a, _ in _CALLS], callee=[names[b] for _, b in _CALLS]),
     )  # fmt: skip
 
 
-def _requests(n: int, rng: np.random.Generator, *, trouble: bool) -> _Requests:
+def _requests(n: int, rng: np.random.Generator, *, trouble: Trouble) -> _Requests:
     k = SPANS_PER_REQUEST
     length = INCIDENT.end_ns - START_NS
     # Unequal, never equal times: rows that are permuted must be able to find their order again.
     begin = START_NS + np.sort(rng.choice(length // 1000 - 1, n, replace=False)) * 1000
-    now = (begin >= ONSET_NS) & trouble
+    late = begin >= ONSET_NS
+    now = late & (trouble == "all")
     own = rng.lognormal(0.0, 0.15, (n, k)) * np.array([slot.own_ms for slot in _SLOTS])
     instance = 1 + (rng.random((n, k)) < 0.5)
     services = np.array([slot.service for slot in _SLOTS])
@@ -109,7 +111,7 @@ def _requests(n: int, rng: np.random.Generator, *, trouble: bool) -> _Requests:
     for left, right in ((2, 3), (5, 6), (5, 7)):
         instance[:, right] = instance[:, left]
     server = np.array([slot.kind == "server" for slot in _SLOTS])
-    own = np.where(now[:, None] & (instance == 2) & server, own * 4.0, own)
+    own = np.where((late & (trouble == "host"))[:, None] & (instance == 2) & server, own * 12.0, own)
     own[now, 10] += 40.0
     own[now, 3] += 25.0
     draw = rng.random((n, k))
@@ -158,7 +160,7 @@ def _spans(drawn: _Requests, names: Mapping[str, str]) -> pa.Table:
     )  # fmt: skip
 
 
-def _logs(drawn: _Requests, names: Mapping[str, str], *, trouble: bool) -> pa.Table:
+def _logs(drawn: _Requests, names: Mapping[str, str], *, trouble: Trouble) -> pa.Table:
     k = SPANS_PER_REQUEST
     rows: dict[str, list[Any]] = {key: [] for key in ("time", "trace_id", "span_id", "service", "instance", "severity", "body")}
 
@@ -180,7 +182,7 @@ def _logs(drawn: _Requests, names: Mapping[str, str], *, trouble: bool) -> pa.Ta
     for second in range(0, 360, 15):
         for role in _SERVICES:
             add(START_NS + second * NS_PER_SECOND, None, None, names[role], None, "INFO", "health check passed")
-        if trouble and second >= 240:
+        if trouble == "all" and second >= 240:
             for number in range(3):
                 add(START_NS + second * NS_PER_SECOND + number, None, None, names["stock"], None, "INFO", "compacting shelf index")
     return _table(LOGS, **rows)
@@ -206,7 +208,7 @@ _GAUGES = (
 )
 
 
-def _metrics(rng: np.random.Generator, names: Mapping[str, str], *, trouble: bool) -> pa.Table:
+def _metrics(rng: np.random.Generator, names: Mapping[str, str], *, trouble: Trouble) -> pa.Table:
     rows: dict[str, list[Any]] = {
         key: [] for key in ("time", "name", "value", "unit", "type", "service", "instance", "node", "attributes")
     }
@@ -216,7 +218,7 @@ def _metrics(rng: np.random.Generator, names: Mapping[str, str], *, trouble: boo
             column.append(value)
 
     for second in range(0, 360, 10):
-        time, now = START_NS + second * NS_PER_SECOND, trouble and second >= 240
+        time, now = START_NS + second * NS_PER_SECOND, trouble == "all" and second >= 240
         for role in _SERVICES:
             for number in (1,) if role == "gateway" else ((2, 3) if role == "basket" and now else (1, 2)):
                 place = (names[role], f"{names[role]}-{number}", names["host-a" if role == "gateway" else _HOST[number]], None)

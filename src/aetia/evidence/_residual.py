@@ -63,9 +63,10 @@ def _worst(view: View, what: str) -> tuple[I64, F64, F64]:
     kinds = ("errors", "success") if what == "errors" else (what,)
     frame, moved, n = view.metrics, shifts(view), len(view.names.services)
     row_of, strength, delta = np.full(n, -1, np.int64), np.zeros(n), np.zeros(n)
-    chosen = [
-        (r, s) for r, s in enumerate(frame.series) if s.what in kinds and s.service >= 0 and s.caller < 0 and moved.usable[r]
-    ]
+    usable = [(r, s) for r, s in enumerate(frame.series) if s.what in kinds and s.service >= 0 and moved.usable[r]]
+    own = {s.service for _, s in usable if s.caller < 0}
+    # What callers see of a service stands for the service where it records nothing itself.
+    chosen = [(r, s) for r, s in usable if s.caller < 0 or (s.callee == s.service and s.service not in own)]
     shares = {s.service for _, s in chosen if s.unit == "share"} if what == "errors" else set[int]()
     for row, series in chosen:
         if series.service in shares and series.unit != "share":

@@ -12,9 +12,11 @@ from aetia.model.errors import SignalError
 from aetia.signals.frames import I64, F64, Bool, MetricFrame
 from aetia.signals.view import View
 
-MIN_BASELINE_BINS = 3
+ENOUGH_BINS = 6
+"""Baseline bins from which their own spread is trusted; below, the relative floor is larger."""
 ABSOLUTE_FLOOR = {"share": 0.01, "ms": 1.0, "count": 1.0}
 RELATIVE_FLOOR = 0.1
+SHORT_FLOOR = 0.2
 USUAL = 0.9
 PEER_FLOOR = 0.1
 """Share of the typical level of a metric over all entities below which a movement is nothing: an idle service that
@@ -105,8 +107,8 @@ def _compute(view: View) -> Shifts:
             onset_ns=np.full(count, -1, np.int64), usable=off, gone=off, usual_z=empty,
         )  # fmt: skip
     seen, now = np.isfinite(baseline).sum(axis=1), np.isfinite(incident).sum(axis=1)
-    usable = (seen >= MIN_BASELINE_BINS) & (now > 0)
-    gone = (seen >= max(MIN_BASELINE_BINS, 0.5 * baseline.shape[1])) & (now < 0.5 * incident.shape[1])
+    usable = (seen > 0) & (now > 0)
+    gone = (seen >= max(ENOUGH_BINS, 0.5 * baseline.shape[1])) & (now < 0.5 * incident.shape[1])
     floor_of_kind = np.array([ABSOLUTE_FLOOR.get(s.unit, 0.0) for s in frame.series])
     best: dict[str, F64] = {}
     for sign in (1.0, -1.0):
@@ -133,7 +135,8 @@ def _one_side(frame: MetricFrame, baseline: F64, incident: F64, floor_of_kind: F
         spread = 1.4826 * _nanmedian(np.abs(null - base[:, None]))
         level = _extreme_half(incident, sign)
         floor = np.maximum(floor_of_kind, peer_floor(frame, base))
-        scale = spread + RELATIVE_FLOOR * np.abs(base) + floor + 1e-12
+        short = np.clip(1.0 - np.isfinite(baseline).sum(axis=1) / ENOUGH_BINS, 0.0, 1.0)
+        scale = spread + (RELATIVE_FLOOR + SHORT_FLOOR * short) * np.abs(base) + floor + 1e-12
         z = np.maximum(sign * (level - base) / scale, 0.0)
         effect = np.abs(np.log((np.abs(level) + floor + 1e-12) / (np.abs(base) + floor + 1e-12)))
         worst = np.nanmax(np.where(np.isfinite(null), sign * (null - base[:, None]) / scale[:, None], 0.0), axis=1)

@@ -7,6 +7,7 @@ that touch a service; higher = more suspicious. Cost: O(calls log calls).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from aetia.evidence._material import material
 from aetia.evidence._memo import once
 from aetia.evidence._places import service_or_external
 from aetia.evidence._samples import GroupShift, group_shift
-from aetia.evidence._series import believed, measure_series, series_name, shifts
+from aetia.evidence._series import Shifts, believed, measure_series, series_name, shifts
 from aetia.evidence.channel import Finding, Reading
 from aetia.model import entity
 from aetia.model.diagnosis import Claim
@@ -31,6 +32,8 @@ MIN_CALLS = 4
 MIN_POOL = 8
 FULL_EFFECT = float(np.log(2.0))
 MIN_SCORE = 0.03
+SERVER_SIDE = re.compile(r"server|destination|inbound", re.IGNORECASE)
+"""Words by which per-edge metrics name the side that served the call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,29 +145,45 @@ def _with_pools(calls: Calls, shift: GroupShift, key: I64) -> tuple[F64, F64]:
 
 
 def _metric_edges(view: View) -> _Edges | None:
-    """Edges from per-edge latency metrics: client side minus server side where both exist, else client side."""
-    frame = view.metrics
+    """Edges from per-edge latency metrics: what the client waits beyond what the server takes, or, where only one side
+    is recorded, beyond what the callee's own calls take."""
+    frame, moved = view.metrics, shifts(view)
     rows = [r for r, s in enumerate(frame.series) if s.caller >= 0 and s.callee >= 0 and s.what == "latency"]
     if not rows:
         return None
-    moved = shifts(view)
-    edges: dict[tuple[int, int], tuple[float, float, int]] = {}
+    client: dict[tuple[int, int], int] = {}
+    served: dict[tuple[int, int], float] = {}
     for row in rows:
         series = frame.series[row]
-        if not moved.usable[row] or moved.direction[row] < 0:
-            score, mass = 0.0, 0.0
-        else:
-            score = float(believed(moved.z[row], moved.usual_z[row])) * min(1.0, float(moved.effect[row]) / FULL_EFFECT)
-            mass = max(float(moved.level[row] - moved.base[row]), 0.0)
         pair = (series.caller, series.callee)
-        if pair not in edges or score > edges[pair][0]:
-            edges[pair] = (score, mass, row)
-    pairs = sorted(edges)
+        if SERVER_SIDE.search(series.raw):
+            served[pair] = max(served.get(pair, 0.0), _rise(moved, row))
+        elif pair not in client or moved.z[row] > moved.z[client[pair]]:
+            client[pair] = row
+    if not client:
+        return None
+    below: dict[int, float] = {}
+    for (caller, _), row in client.items():
+        below[caller] = max(below.get(caller, 0.0), _rise(moved, row))
+    pairs = sorted(client)
+    score, mass = np.zeros(len(pairs)), np.zeros(len(pairs))
+    for at, pair in enumerate(pairs):
+        row, rise = client[pair], _rise(moved, client[pair])
+        if rise > 0:
+            mass[at] = max(rise - served.get(pair, below.get(pair[1], 0.0)), 0.0)
+            sure = float(believed(moved.z[row], moved.usual_z[row])) * min(1.0, float(moved.effect[row]) / FULL_EFFECT)
+            score[at] = sure * mass[at] / rise
     return _Edges(
-        caller=np.array([p[0] for p in pairs], np.int32), callee=np.array([p[1] for p in pairs], np.int32),
-        score=np.array([edges[p][0] for p in pairs]), mass=np.array([edges[p][1] for p in pairs]),
-        best=np.array([edges[p][2] for p in pairs], np.int64),
+        caller=np.array([p[0] for p in pairs], np.int32), callee=np.array([p[1] for p in pairs], np.int32), score=score,
+        mass=mass, best=np.array([client[p] for p in pairs], np.int64),
     )  # fmt: skip
+
+
+def _rise(moved: Shifts, row: int) -> float:
+    """How much one series rose, 0 when it fell or has no baseline."""
+    if not moved.usable[row] or moved.direction[row] < 0:
+        return 0.0
+    return max(float(moved.level[row] - moved.base[row]), 0.0)
 
 
 def _findings(view: View, edges: _Edges, *, metric: bool) -> list[Finding]:

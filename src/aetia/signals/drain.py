@@ -66,7 +66,7 @@ _RULES = tuple(
         (r"(?<![\w<>])[-+]0", "0"),
         (r"0+(?:[.,:/_-]0+)*", WILDCARD),
         (r"<\*>(?:[.:,/_-]?<\*>)+", WILDCARD),
-        (rf"\b(?:{_DAY}[a-z]*,? )?{_MONTH}[a-z]{{0,6}},? (?=<\*>)", WILDCARD + " "),
+        (rf"\b(?:{_DAY}[a-z]*,? )?{_MONTH}[a-z]{{0,6}},? +(?=<\*>)", WILDCARD + " "),
         (r"(<\*> ?)[KMGT]i?B\b", r"\1B"),
         # "1292 bytes (1.26 KB)" says one thing twice; "<1 sec" is an amount like "00:19".
         (r" \(<\*> ?[KMGT]?i?[Bb](?:ytes)?\)", ""),
