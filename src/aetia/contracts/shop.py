@@ -31,8 +31,8 @@ OTHER_ALPHABETS: dict[str, str] = {
     "prices": "अनुमान-मूल्य", "storedb": "ฐานข้อมูล💾", "host-a": "värd-å", "host-b": "ホスト-い", "host-c": "호스트-다",
 }  # fmt: skip
 REVERSED: dict[str, str] = {
-    "gateway": "znorth", "basket": "ywest", "orders": "xeast", "stock": "csouth", "prices": "bnorth", "storedb": "awest",
-    "host-a": "row-z", "host-b": "row-y", "host-c": "row-x",
+    "gateway": "znorth", "basket": "ywest", "orders": "xeast", "stock": "csouth", "prices": "bnorth",
+    "storedb": "awest", "host-a": "row-z", "host-b": "row-y", "host-c": "row-x",
 }  # fmt: skip
 """New names that turn the order of services and of hosts around."""
 
@@ -64,7 +64,13 @@ _SLOTS = (
 )
 SPANS_PER_REQUEST = len(_SLOTS)
 _SERVICES = ("gateway", "basket", "orders", "stock", "prices")
-_CALLS = (("gateway", "basket"), ("gateway", "orders"), ("gateway", "prices"), ("orders", "stock"), ("basket", "storedb"))
+_CALLS = (
+    ("gateway", "basket"),
+    ("gateway", "orders"),
+    ("gateway", "prices"),
+    ("orders", "stock"),
+    ("basket", "storedb"),
+)
 _HOST = {1: "host-b", 2: "host-c", 3: "host-b"}
 
 
@@ -78,7 +84,9 @@ class _Requests(NamedTuple):
     failed: Bool
 
 
-def shop(*, requests: int = 120, seed: int = 0, names: Mapping[str, str] = PLAIN, trouble: Trouble = "all") -> Telemetry:
+def shop(
+    *, requests: int = 120, seed: int = 0, names: Mapping[str, str] = PLAIN, trouble: Trouble = "all"
+) -> Telemetry:
     """Telemetry of `requests` requests of up to 11 spans over 240 s of baseline and 120 s of incident.
 
     `names` maps the names of PLAIN to those in use. With all `trouble`, in the incident: orders throws, prices works
@@ -89,8 +97,8 @@ def shop(*, requests: int = 120, seed: int = 0, names: Mapping[str, str] = PLAIN
     rng = np.random.default_rng(seed)
     drawn = _requests(requests, rng, trouble=trouble)
     return Telemetry(
-        spans=_spans(drawn, names), logs=_logs(drawn, names, trouble=trouble), metrics=_metrics(rng, names, trouble=trouble),
-        changes=_changes(names) if trouble == "all" else CHANGES.empty_table(),
+        spans=_spans(drawn, names), logs=_logs(drawn, names, trouble=trouble),
+        metrics=_metrics(rng, names, trouble=trouble), changes=_changes(names) if trouble == "all" else CHANGES.empty_table(),
         topology=_table(TOPOLOGY, caller=[names[a] for a, _ in _CALLS], callee=[names[b] for _, b in _CALLS]),
     )  # fmt: skip
 
@@ -141,18 +149,19 @@ def _nested(begin: I64, own: I64, present: Bool) -> tuple[I64, I64]:
 
 
 def _spans(drawn: _Requests, names: Mapping[str, str]) -> pa.Table:
-    n, k = drawn.start.shape
+    k = SPANS_PER_REQUEST
     request, slot = np.nonzero(drawn.present)
     service = [names[s.service] for s in _SLOTS]
     failed = drawn.failed[request, slot]
-    parent = np.array([s.parent for s in _SLOTS])[slot]
+    parent = np.where(slot > 0, request * k + np.array([s.parent for s in _SLOTS])[slot], -1).tolist()
+    number = drawn.instance[request, slot].tolist()
     return _table(
         SPANS, time=drawn.start[request, slot],
         trace_id=[f"{r:032x}" for r in request.tolist()],
         span_id=[f"{i:016x}" for i in (request * k + slot).tolist()],
-        parent_span_id=[f"{i:016x}" if p >= 0 else None for i, p in zip((request * k + parent).tolist(), parent, strict=True)],
+        parent_span_id=[f"{p:016x}" if p >= 0 else None for p in parent],
         service=[service[s] for s in slot.tolist()],
-        instance=[f"{service[s]}-{i}" for s, i in zip(slot.tolist(), drawn.instance[request, slot].tolist(), strict=True)],
+        instance=[f"{service[s]}-{i}" for s, i in zip(slot.tolist(), number, strict=True)],
         name=[_SLOTS[s].name for s in slot.tolist()], kind=[_SLOTS[s].kind for s in slot.tolist()],
         duration_ns=drawn.duration[request, slot], status=np.where(failed, "error", "ok").tolist(),
         status_code=np.where(failed, "500", "200").tolist(),
@@ -162,13 +171,19 @@ def _spans(drawn: _Requests, names: Mapping[str, str]) -> pa.Table:
 
 def _logs(drawn: _Requests, names: Mapping[str, str], *, trouble: Trouble) -> pa.Table:
     k = SPANS_PER_REQUEST
-    rows: dict[str, list[Any]] = {key: [] for key in ("time", "trace_id", "span_id", "service", "instance", "severity", "body")}
+    rows: dict[str, list[Any]] = {
+        key: [] for key in ("time", "trace_id", "span_id", "service", "instance", "severity", "body")
+    }
 
     def add(*values: object) -> None:
         for column, value in zip(rows.values(), values, strict=True):
             column.append(value)
 
-    spoken = [(2, "basket", "loaded basket in {} us"), (5, "orders", "placed order {}"), (10, "prices", "quoted price {}")]
+    spoken = [
+        (2, "basket", "loaded basket in {} us"),
+        (5, "orders", "placed order {}"),
+        (10, "prices", "quoted price {}"),
+    ]
     for request, (starts, instances, failed) in enumerate(zip(drawn.start, drawn.instance, drawn.failed, strict=True)):
         for slot, role, text in spoken:
             ids = (f"{request:032x}", f"{request * k + slot:016x}", names[role], f"{names[role]}-{instances[slot]}")
@@ -184,7 +199,15 @@ def _logs(drawn: _Requests, names: Mapping[str, str], *, trouble: Trouble) -> pa
             add(START_NS + second * NS_PER_SECOND, None, None, names[role], None, "INFO", "health check passed")
         if trouble == "all" and second >= 240:
             for number in range(3):
-                add(START_NS + second * NS_PER_SECOND + number, None, None, names["stock"], None, "INFO", "compacting shelf index")
+                add(
+                    START_NS + second * NS_PER_SECOND + number,
+                    None,
+                    None,
+                    names["stock"],
+                    None,
+                    "INFO",
+                    "compacting shelf index",
+                )
     return _table(LOGS, **rows)
 
 
@@ -204,6 +227,7 @@ _GAUGES = (
     _Gauge("container_memory_usage_bytes", "By", 4e8, 4e6, "gateway", 1.6),
     _Gauge("jvm_gc_pause_time_ms", "ms", 12.0, 0.5, "prices", 8.0),
     _Gauge("db_connections_active", "", 6.0, 0.2, "basket", 5.0),
+    _Gauge("network_packets_dropped", "", 5.0, 0.2, "orders", 9.0),
     _Gauge("widgets_turning", "", 50.0, 1.0, "gateway", 6.0),
 )
 
@@ -221,7 +245,12 @@ def _metrics(rng: np.random.Generator, names: Mapping[str, str], *, trouble: Tro
         time, now = START_NS + second * NS_PER_SECOND, trouble == "all" and second >= 240
         for role in _SERVICES:
             for number in (1,) if role == "gateway" else ((2, 3) if role == "basket" and now else (1, 2)):
-                place = (names[role], f"{names[role]}-{number}", names["host-a" if role == "gateway" else _HOST[number]], None)
+                place = (
+                    names[role],
+                    f"{names[role]}-{number}",
+                    names["host-a" if role == "gateway" else _HOST[number]],
+                    None,
+                )
                 for gauge in _GAUGES:
                     factor = gauge.factor if now and gauge.struck == role else 1.0
                     add(time, gauge.name, rng.normal(gauge.level, gauge.noise) * factor, gauge.unit, "gauge", *place)
@@ -230,7 +259,9 @@ def _metrics(rng: np.random.Generator, names: Mapping[str, str], *, trouble: Tro
         for caller, callee in _CALLS:
             factor = 6.0 if now and callee == "storedb" else 1.0
             attributes = json.dumps({"source": names[caller], "destination": names[callee]}, ensure_ascii=False)
-            add(time, "request_duration_ms", rng.normal(20.0, 0.5) * factor, "ms", "gauge", None, None, None, attributes)
+            add(
+                time, "request_duration_ms", rng.normal(20.0, 0.5) * factor, "ms", "gauge", None, None, None, attributes
+            )
     return _table(METRICS, **rows)
 
 
@@ -258,13 +289,14 @@ def _table(schema: pa.Schema, **columns: Any) -> pa.Table:
 def rows_permuted(telemetry: Telemetry, seed: int = 1) -> Telemetry:
     """The same telemetry with the rows of each table in another order."""
     rng = np.random.default_rng(seed)
-    tables = {name: telemetry.table(name) for name in SCHEMAS}
-    return Telemetry(**{name: table.take(pa.array(rng.permutation(len(table)))) for name, table in tables.items()})
+    tables: dict[str, Any] = {name: telemetry.table(name) for name in SCHEMAS}
+    return Telemetry(**{name: table.take(rng.permutation(len(table))) for name, table in tables.items()})
 
 
 def only(telemetry: Telemetry, *tables: str) -> Telemetry:
     """The telemetry with these tables alone."""
-    return Telemetry(**{name: telemetry.table(name) for name in tables})
+    chosen: dict[str, Any] = {name: telemetry.table(name) for name in tables}
+    return Telemetry(**chosen)
 
 
 def replaced(table: pa.Table, **columns: Any) -> pa.Table:
@@ -272,7 +304,9 @@ def replaced(table: pa.Table, **columns: Any) -> pa.Table:
     for name, values in columns.items():
         kind = table.schema.field(name).type
         plain = pa.int64() if name == "time" else kind
-        table = table.set_column(table.column_names.index(name), table.schema.field(name), pa.array(values, plain).cast(kind))
+        table = table.set_column(
+            table.column_names.index(name), table.schema.field(name), pa.array(values, plain).cast(kind)
+        )
     return table
 
 

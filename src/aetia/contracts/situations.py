@@ -40,7 +40,12 @@ class Situation:
     """Telemetry with its windows. The arrays behind `view` cannot be written to: whoever tries raises ValueError."""
 
     def __init__(
-        self, name: str, telemetry: Telemetry, *, baseline: tuple[Window, ...] = (BASELINE,), incident: Window = INCIDENT
+        self,
+        name: str,
+        telemetry: Telemetry,
+        *,
+        baseline: tuple[Window, ...] = (BASELINE,),
+        incident: Window = INCIDENT,
     ) -> None:
         self.name = name
         self.telemetry = telemetry
@@ -152,7 +157,9 @@ def _partial() -> list[Situation]:
     whole = ordinary().telemetry
     found = [Situation("empty tables", Telemetry()), Situation("topology alone", only(whole, "topology"))]
     for size in (1, 2, 3, 4):
-        found += [Situation(f"{' and '.join(some)} alone", only(whole, *some)) for some in combinations(MODALITIES, size)]
+        found += [
+            Situation(f"{' and '.join(some)} alone", only(whole, *some)) for some in combinations(MODALITIES, size)
+        ]
     single = whole.spans.filter(pa.array(numbers(whole.spans, "duration_ns") > 0)).slice(0, 1)
     found.append(Situation("one span in the baseline", Telemetry(spans=single)))
     late = replaced(single, time=[ONSET_NS + 1])
@@ -164,7 +171,9 @@ def _partial() -> list[Situation]:
 def _spans_with(name: str, change: Callable[[dict[str, list[Any]]], None]) -> Situation:
     """The ordinary incident with its span columns changed in place by `change`."""
     whole = ordinary().telemetry
-    columns = {key: whole.spans[key].to_pylist() for key in ("trace_id", "span_id", "parent_span_id", "service", "duration_ns")}
+    columns = {
+        key: whole.spans[key].to_pylist() for key in ("trace_id", "span_id", "parent_span_id", "service", "duration_ns")
+    }
     columns["time"] = whole.spans["time"].cast(pa.int64()).to_pylist()
     change(columns)
     return Situation(name, dataclasses.replace(whole, spans=replaced(whole.spans, **columns)))
@@ -233,7 +242,7 @@ def _broken_spans() -> list[Situation]:
     rows = np.resize(np.arange(ordinary().telemetry.spans.num_rows), 2 * DEPTH)
     columns = {name: [None] * len(rows) for name in ("trace_id", "span_id", "parent_span_id", "time", "duration_ns")}
     _chain(columns)
-    deep = replaced(ordinary().telemetry.spans.take(pa.array(rows)), **columns)
+    deep = replaced(ordinary().telemetry.spans.take(rows), **columns)
     return [*found, Situation(f"{DEPTH} spans deep", Telemetry(spans=deep))]
 
 
@@ -241,16 +250,15 @@ def _broken_values() -> list[Situation]:
     whole = ordinary().telemetry
     value = numbers(whole.metrics, "value")
     count = np.arange(len(value))
-    odd = np.select(
-        [count % 5 == 0, count % 7 == 0, count % 11 == 0, count % 13 == 0],
-        [np.nan, np.inf, -np.inf, np.where(count % 2, 1e308, -1e308)], value,
-    )  # fmt: skip
+    odd = np.select([count % 5 == 0, count % 7 == 0, count % 11 == 0], [np.nan, np.inf, -np.inf], value)
+    huge = np.select([count % 5 == 0, count % 7 == 0], [1e308, -1e308], value)
     nothing = np.full(len(value), np.nan)
     constant = np.full(len(value), 7.0)
     found = [
         Situation(name, dataclasses.replace(whole, metrics=replaced(whole.metrics, value=numbers)))
         for name, numbers in (("metrics not finite now and then", odd), ("metrics never finite", nothing),
-                              ("metrics constant", constant), ("metrics all zero", 0.0 * constant))
+                              ("metrics at the limits of floats", huge), ("metrics constant", constant),
+                              ("metrics all zero", 0.0 * constant))
     ]  # fmt: skip
     blank = {n: [None] * len(whole.logs) for n in ("service", "severity", "body", "instance")}
     found.append(Situation("logs that say nothing", dataclasses.replace(whole, logs=replaced(whole.logs, **blank))))

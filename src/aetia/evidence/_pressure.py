@@ -31,6 +31,8 @@ class Pressure:
 
     meaning: Meaning = {}
     calm = "no such metric moved beyond its baseline"
+    harmful_only = False
+    """Whether only metrics count whose rise hurts by itself (errors, drops), not those that merely move."""
 
     def observe(self, view: View) -> Reading:
         if len(view.metrics) == 0:
@@ -51,6 +53,8 @@ class Pressure:
         meaning = self.meaning
         weight = np.array([meaning[s.what][2] if s.what in meaning else 0.0 for s in view.metrics.series])
         upward = (moved.direction > 0) | np.array([s.bad < 0 for s in view.metrics.series], dtype=bool)
+        if self.harmful_only:
+            upward &= np.array([s.bad != 0 for s in view.metrics.series], dtype=bool)
         z, effect = _beyond_load(view, moved)
         score = weight * believed(z, moved.usual_z) * np.minimum(1.0, effect / FULL_EFFECT)
         return np.where(upward & moved.usable, score, 0.0)

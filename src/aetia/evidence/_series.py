@@ -14,7 +14,8 @@ from aetia.signals.view import View
 
 ENOUGH_BINS = 6
 """Baseline bins from which their own spread is trusted; below, the relative floor is larger."""
-ABSOLUTE_FLOOR = {"share": 0.01, "ms": 1.0, "count": 1.0}
+ABSOLUTE_FLOOR = {"share": 0.01, "ms": 1.0, "count": 1.0, "1/s": 0.5, "ms/s": 5.0, "cores": 0.005}
+"""Movements that are nothing whatever the baseline, per unit."""
 RELATIVE_FLOOR = 0.1
 SHORT_FLOOR = 0.2
 USUAL = 0.9

@@ -16,11 +16,12 @@ import numpy as np
 from aetia.evidence._memo import once
 from aetia.model.errors import SignalError
 from aetia.signals.frames import SEVERITY_ERROR, F64, I32, I64, Bool
+from aetia.signals.ids import mix
 from aetia.signals.paths import path_signatures
 from aetia.signals.view import View
 
 MAX_UNITS = 600
-"""Units per context and window that are looked at, evenly spread over time: 600 tell 1 % from 4 % at p < 0.001."""
+"""Units per context and window that are looked at: 600 tell 1 % from 4 % at p < 0.001."""
 
 
 ERROR_HANDLER = re.compile(r"error|exception", re.IGNORECASE)
@@ -52,6 +53,8 @@ class Units:
     first_child_event: int
     no_child_event: int
     severe_event: Bool
+    everywhere: float
+    """Traces with a `trace_share` below this have all their units here."""
 
     @property
     def base_rate(self) -> F64:
@@ -73,19 +76,23 @@ def units_of(view: View) -> Units:
     return once(view, "units", _build)
 
 
-def _thin(context: I32, incident: Bool) -> Bool:
-    """At most MAX_UNITS units per context and window, evenly spread over the rows (which are in time order)."""
+def trace_share(view: View) -> F64:
+    """A number in [0, 1) per span, the same for all spans of a trace and whatever the order of rows, shape (n,)."""
+
+    def draw(v: View) -> F64:
+        start = v.spans.start_ns[v.spans.root].view(np.uint64)
+        return (mix(start) >> np.uint64(11)).astype(np.float64) / 2.0**53
+
+    return once(view, "trace share", draw)
+
+
+def _thin(share: F64, context: I32, incident: Bool) -> tuple[Bool, float]:
+    """About MAX_UNITS units per context and window, drawn by trace: a trace that is kept in a large context is kept in
+    all smaller ones. Also the share of traces that are kept everywhere."""
     side = context.astype(np.int64) * 2 + incident
-    order = np.argsort(side, kind="stable")
-    ordered = side[order]
-    first = np.searchsorted(ordered, ordered, side="left")
-    size = np.searchsorted(ordered, ordered, side="right") - first
-    rank = np.arange(len(ordered)) - first
-    stride = np.maximum(size / MAX_UNITS, 1.0)
-    chosen = np.floor(rank / stride) != np.floor((rank - 1) / stride)
-    keep = np.zeros(len(context), np.bool_)
-    keep[order] = chosen
-    return keep
+    size = np.bincount(side)
+    limit = MAX_UNITS / np.maximum(size, 1)
+    return share < limit[side], float(limit[size > 0].min(initial=1.0))
 
 
 def _build(view: View) -> Units:
@@ -95,7 +102,7 @@ def _build(view: View) -> Units:
     used = np.flatnonzero(base | incident)
     distinct, context = np.unique(raw_context[used], return_inverse=True)
     context = context.astype(np.int32)
-    keep = _thin(context, incident[used])
+    keep, everywhere = _thin(trace_share(view)[used], context, incident[used])
     row, context = used[keep], context[keep]
     in_incident = incident[row]
     unit_of_row = np.full(len(spans), -1, np.int64)
@@ -134,6 +141,7 @@ def _build(view: View) -> Units:
         base_units=np.bincount(context[~in_incident], minlength=len(distinct)),
         incident_units=np.bincount(context[in_incident], minlength=len(distinct)),
         context_service=context_service, first_child_event=first_child, no_child_event=no_child, severe_event=severe,
+        everywhere=everywhere,
     )  # fmt: skip
 
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aetia.evidence._units import Units, lacking, members
+from aetia.evidence._memo import once
+from aetia.evidence._units import Units, lacking, members, units_of
 from aetia.signals.frames import F64, I8, I64, Bool
 from aetia.signals.stats import fisher_p
+from aetia.signals.view import View
 
 MISSING, BROKEN_PAIR, SEVERE, NOVEL = range(4)
 KIND_NAMES = ("missing", "broken_pair", "severe", "novel")
@@ -26,6 +28,7 @@ RARE = 0.2
 MAX_MIXED = 60
 """Events per unit that take part in pairs; pairs are quadratic in them."""
 NOVEL_WEIGHT = 0.3
+MAX_VIOLATIONS = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,3 +176,32 @@ def violating_units(units: Units, found: Violations, index: int) -> I64:
 
 def _in_incident(units: Units, unit: I64) -> I64:
     return unit[units.incident[unit]]
+
+
+def violations_of(view: View) -> Violations:
+    """The violations of a view, computed once."""
+    return once(view, "violations", lambda v: find_violations(units_of(v)))
+
+
+def broken_units(view: View) -> list[I64]:
+    """Violating units of each of the first MAX_VIOLATIONS violations."""
+
+    def find(v: View) -> list[I64]:
+        units, found = units_of(v), violations_of(v)
+        return [violating_units(units, found, index) for index in range(min(len(found), MAX_VIOLATIONS))]
+
+    return once(view, "broken units", find)
+
+
+def violating_rows(view: View) -> Bool:
+    """Mask (n,) of spans that miss something they always did, or do something severe that they never did."""
+
+    def mark(v: View) -> Bool:
+        mask = np.zeros(len(v.spans), np.bool_)
+        units, found = units_of(v), violations_of(v)
+        for index, unit in enumerate(broken_units(v)):
+            if found.kind[index] != NOVEL:
+                mask[units.row[unit]] = True
+        return mask
+
+    return once(view, "violating rows", mark)

@@ -17,13 +17,16 @@ from aetia.evidence._memo import once
 from aetia.evidence._places import service_or_external
 from aetia.evidence._residual import residual
 from aetia.evidence._series import measure_series, series_name, shifts
+from aetia.evidence._units import trace_share, units_of
+from aetia.evidence._victims import explained_rows, slow_answers
+from aetia.evidence._violations import violating_rows
 from aetia.evidence.channel import Finding, Reading
 from aetia.model import entity
 from aetia.model.diagnosis import Claim
 from aetia.model.errors import SignalError
 from aetia.model.faults import FaultClass
 from aetia.plugins import plugin
-from aetia.signals.frames import F64, I64
+from aetia.signals.frames import F64, I64, Bool
 from aetia.signals.paths import deepest_error
 from aetia.signals.stats import fisher_p
 from aetia.signals.view import View
@@ -31,6 +34,7 @@ from aetia.signals.view import View
 FULL_RATE = 0.2
 FULL_LOG_P = 3.0
 MIN_SCORE = 0.03
+MIN_FAILURES = 5
 
 
 @plugin(
@@ -98,9 +102,32 @@ def _operation_table(view: View) -> _Table:
         base, incident = v.span_masks
         rows = np.flatnonzero((base | incident) & ~is_waiting(v))
         key = spans.operation[rows].astype(np.int64)[:, None]
-        return _tabulate(key, deepest_error(spans)[rows], incident[rows])
+        failed = deepest_error(spans)
+        own = 1.0 - _explained_share(v, failed)
+        table = _tabulate(key, failed[rows], incident[rows])
+        hits = np.round(table.hits * own[table.key[:, 0]]).astype(np.int64)
+        return _Table(table.key, table.base_hits, table.base_units, hits, table.units)
 
     return once(view, "operation errors", build)
+
+
+def _explained_share(view: View, failed: Bool) -> F64:
+    """Per operation: share of its failures below which another service answered far too late or left something out.
+
+    A caller that fails for that reason is a victim. Violations are known for sampled traces only, so the share is
+    measured on those that are sampled everywhere.
+    """
+    spans, units = view.spans, units_of(view)
+    explained = explained_rows(spans, slow_answers(view) | violating_rows(view))
+    rows = units.row[units.incident]
+    rows = rows[failed[rows]]
+    n = len(view.names.operations)
+    out = np.zeros(n)
+    for chosen in (rows, rows[trace_share(view)[rows] < units.everywhere]):
+        count = np.bincount(spans.operation[chosen], minlength=n)
+        share = np.bincount(spans.operation[chosen], explained[chosen], n) / np.maximum(count, 1)
+        out = np.where(count >= MIN_FAILURES, share, out)
+    return out
 
 
 def _edge_table(view: View) -> _Table:

@@ -15,6 +15,7 @@ from aetia.evidence._series import believed, measure_series, series_name, shifts
 from aetia.evidence.channel import Finding, Reading
 from aetia.model.diagnosis import Claim
 from aetia.plugins import plugin
+from aetia.signals.frames import Series
 from aetia.signals.view import View
 
 FULL = 0.6
@@ -40,7 +41,7 @@ class MetricShift:
         if len(view.metrics) == 0:
             return Reading(silent="no metrics")
         moved = shifts(view)
-        other = np.array([s.what not in READ_ELSEWHERE for s in view.metrics.series], dtype=bool)
+        other = np.array([not _read_elsewhere(s) for s in view.metrics.series], dtype=bool)
         score = FULL * believed(moved.z, moved.usual_z) * np.minimum(1.0, moved.effect / FULL_EFFECT)
         score = np.where(other & moved.usable, score, 0.0)
         kept: dict[str, int] = {}
@@ -68,3 +69,7 @@ class MetricShift:
 
     def measure(self, view: View, **args: Any) -> dict[str, Any]:
         return measure_series(view, args)
+
+
+def _read_elsewhere(series: Series) -> bool:
+    return series.what in READ_ELSEWHERE or (series.what == "network" and series.bad != 0)

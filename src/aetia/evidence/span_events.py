@@ -22,8 +22,10 @@ from aetia.evidence._violations import (
     NOVEL_WEIGHT,
     SEVERE,
     Violations,
-    find_violations,
+    broken_units,
+    violating_rows,
     violating_units,
+    violations_of,
 )
 from aetia.evidence._victims import explained_rows, slow_answers
 from aetia.evidence.channel import Finding, Reading
@@ -34,7 +36,6 @@ from aetia.signals.frames import F64, I32, I64, Bool
 from aetia.signals.stats import fisher_p
 from aetia.signals.view import View
 
-MAX_VIOLATIONS = 400
 FULL_LOG_P = 3.0
 CALLEE_WEIGHT = 0.5
 DISCOUNT = 0.3
@@ -73,7 +74,7 @@ class SpanEvents:
         units = units_of(view)
         if not units.incident.any() or units.incident.all():
             return Reading(silent="no spans in the baseline or none in the incident")
-        found = find_violations(units)
+        found = violations_of(view)
         if len(found) == 0:
             return Reading(silent="every context does what it did before")
         scored = _score(view, units, found)
@@ -107,17 +108,12 @@ def _share(hits: int, units: int) -> float:
 
 def _score(view: View, units: Units, found: Violations) -> list[_Scored]:
     """Scores of the strongest violations after explaining away, discounts and callee blame."""
-    count = min(len(found), MAX_VIOLATIONS)
-    broken = [violating_units(units, found, index) for index in range(count)]
-    spans = view.spans
-    strong = slow_answers(view).copy()
-    for index in range(count):
-        if found.kind[index] != NOVEL:
-            strong[units.row[broken[index]]] = True
-    explained = explained_rows(spans, strong)
+    broken = broken_units(view)
+    count = len(broken)
+    explained = explained_rows(view.spans, slow_answers(view) | violating_rows(view))
     novel_unit = np.zeros(len(units.row), np.bool_)
     for index in range(count):
-        if found.kind[index] == NOVEL:
+        if found.kind[index] == NOVEL and units.column_event[found.column[index]] != units.no_child_event:
             novel_unit[broken[index]] = True
     health, last = _health(view, units), _last_callee(view)
     out: list[_Scored] = []
@@ -147,7 +143,8 @@ def _score_one(
     if kind != SEVERE and symptom[column]:
         return None
     if kind == NOVEL:
-        weight = 0.0 if unhealthy[context] else NOVEL_WEIGHT
+        bare = units.column_event[column] == units.no_child_event
+        weight = 1.0 if bare else 0.0 if unhealthy[context] else NOVEL_WEIGHT
     elif kind in (MISSING, BROKEN_PAIR):
         replaced = float(novel_unit[free].mean())
         weight = 1.0 - (1.0 - DISCOUNT) * replaced

@@ -17,13 +17,14 @@ TRUST: dict[str, float] = {
     "resources": 1.0,
     "runtime": 0.9,
     "pools": 0.7,
+    "network": 0.6,
     "edge_gap": 1.0,
     "span_events": 1.0,
     "errors": 0.9,
     "silence": 0.8,
     "restarts": 0.9,
     "hosts": 0.9,
-    "latency": 0.5,
+    "latency": 0.7,
     "branch_mix": 0.5,
     "log_novelty": 0.5,
     "metric_shift": 0.5,
@@ -34,6 +35,12 @@ OTHER_TRUST = 0.5
 AMPLIFIERS = ("changes",)
 """Channels that prove nothing alone: they raise what else speaks against a candidate."""
 AMPLIFY = 0.3
+INTERNAL = ("resources", "runtime", "pools", "network", "metric_shift")
+"""Channels that look inside a component; requests tell whether anybody felt it."""
+UNSEEN = 0.4
+FELT = 0.15
+WATCHED_SPANS = 40
+MIX_FROM_ABOVE = 0.7
 SICK_HOST = 0.4
 HOST_EXPLAINS = 0.8
 
@@ -91,6 +98,7 @@ def build_board(view: View, readings: dict[str, Reading], graph: CallGraph, nois
             cells.setdefault((row, column), []).append(finding)
             side = own if finding.own else symptom
             side[row, column] = max(side[row, column], finding.score)
+    own, symptom = _corroborated(view, channels, own, symptom)
     amplifying = np.array([name in AMPLIFIERS for name in channels])
     trust = np.array([TRUST.get(name, OTHER_TRUST) * (1.0 - noise.get(name, 0.0)) for name in channels])
     weight = trust * _confidence(np.maximum(own, symptom))
@@ -98,6 +106,7 @@ def build_board(view: View, readings: dict[str, Reading], graph: CallGraph, nois
     weight = np.where(amplifying, 0.0, weight)[:, None]
     own, symptom = own * weight, symptom * weight
     own = own * (1.0 - _hosted(view, own[:, len(view.names.services) :], len(columns)))[None, :]
+    own = _mix_from_above(channels, own, graph)
     alone = 1.0 - np.prod(1.0 - own, axis=0)
     symptom = symptom * (1.0 - graph.explained_by_callees(alone))[None, :]
     fused = 1.0 - np.prod(1.0 - np.maximum(own, symptom), axis=0)
@@ -107,6 +116,37 @@ def build_board(view: View, readings: dict[str, Reading], graph: CallGraph, nois
         findings={key: tuple(value) for key, value in cells.items()},
         silent={name: reading.silent for name, reading in readings.items() if reading.silent is not None},
     )  # fmt: skip
+
+
+def _corroborated(view: View, channels: tuple[str, ...], own: F64, symptom: F64) -> tuple[F64, F64]:
+    """Metrics of a service whose requests are all recorded and all went as before explain no user's pain: what they
+    show is a coincidence (a backup, a scrape, a neighbour) and keeps UNSEEN of its score."""
+    inner = np.array([c in INTERNAL for c in channels])
+    spans, n = view.spans, len(view.names.services)
+    if len(spans) == 0 or not inner.any():
+        return own, symptom
+    counts = [np.bincount(spans.service[m & (spans.service >= 0)], minlength=n) for m in view.span_masks]
+    watched = np.zeros(own.shape[1], np.bool_)
+    watched[:n] = np.minimum(counts[0], counts[1])[:n] >= WATCHED_SPANS
+    felt = np.maximum(own, symptom)[~inner].max(axis=0, initial=0.0)
+    factor = np.where(watched, UNSEEN + (1.0 - UNSEEN) * np.minimum(1.0, felt / FELT), 1.0)
+    factor = np.where(inner[:, None], factor[None, :], 1.0)
+    return own * factor, symptom * factor
+
+
+def _mix_from_above(channels: tuple[str, ...], own: F64, graph: CallGraph) -> F64:
+    """A callee takes other branches because its callers send it other requests: its shift of branches counts less
+    the more a direct caller changed what it does."""
+    if "branch_mix" not in channels:
+        return own
+    row = channels.index("branch_mix")
+    logic = [channels.index(c) for c in ("branch_mix", "span_events") if c in channels]
+    changed = own[logic].max(axis=0)
+    above = np.zeros(own.shape[1])
+    np.maximum.at(above, graph.callee, changed[graph.caller])
+    out = own.copy()
+    out[row] *= 1.0 - MIX_FROM_ABOVE * np.minimum(1.0, above)
+    return out
 
 
 def _hosted(view: View, of_nodes: F64, n: int) -> F64:

@@ -14,7 +14,7 @@ from aetia.model.faults import FaultClass
 Scores = Mapping[tuple[str, FaultClass], float]
 CLEAR = 0.3
 """Score from which a finding can speak for its class at all."""
-LEAK = 0.1
+LEAK = 0.05
 """Memory that rose this much before a restart makes the restart its consequence."""
 
 

@@ -1,0 +1,63 @@
+"""Every registered algorithm keeps the contract of its kind; the registry is walked, so a new one is tested unasked."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from aetia import contracts, plugins
+from aetia.plugins import Plugin
+
+REGISTERED = [item for item in plugins.all_plugins() if item.module.startswith("aetia.")]
+AT_LEAST = {"reader": 8, "detector": 1, "channel": 14, "localizer": 12}
+KNOWN: dict[tuple[str, str, str], str] = {}
+"""(kind, name, check): the defect behind a check that does not hold yet."""
+
+
+def pairs() -> list[object]:
+    found: list[object] = []
+    for plugin in REGISTERED:
+        for check in contracts.checks(plugin.kind) if plugin.kind is not None else ():
+            reason = KNOWN.get((str(plugin.kind), plugin.name, check.name))
+            marks = [pytest.mark.xfail(strict=True, reason=reason)] if reason else []
+            found.append(pytest.param(plugin, check, id=f"{plugin.kind}-{plugin.name}-{check}", marks=marks))
+    return found
+
+
+@pytest.mark.parametrize(("plugin", "check"), pairs())
+def test_it_keeps_the_contract(plugin: Plugin, check: contracts.Check) -> None:
+    assert plugin.factory is not None
+    check.run(plugin.factory)
+
+
+def test_no_algorithm_has_gone_missing() -> None:
+    counted = Counter(str(plugin.kind) for plugin in REGISTERED)
+    assert [kind for kind, least in AT_LEAST.items() if counted[kind] < least] == [], counted
+    assert [plugin.unavailable for plugin in REGISTERED if plugin.unavailable] == []
+
+
+def test_every_registered_kind_has_a_battery() -> None:
+    without = {plugin.name for plugin in REGISTERED if plugin.kind is None or not contracts.checks(plugin.kind)}
+    assert without == set()
+
+
+def test_no_check_has_gone_missing() -> None:
+    assert {kind: len(contracts.checks(kind)) >= least for kind, least in
+            {"reader": 4, "detector": 48, "channel": 48, "localizer": 48}.items()} == dict.fromkeys(AT_LEAST, True)  # fmt: skip
+    for kind in AT_LEAST:
+        names = [check.name for check in contracts.checks(kind)]
+        assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("name", plugins.names("channel"))
+def test_the_battery_has_something_for_every_channel_to_find(name: str) -> None:
+    channel = plugins.create("channel", name)
+    said = [channel.observe(s.shared_view).findings for s in (contracts.ordinary(), contracts.host_trouble())]
+    assert any(said), "add trouble of this kind to aetia.contracts.shop"
+
+
+def test_every_algorithm_says_what_it_does_and_carries_the_name_of_its_file() -> None:
+    for plugin in REGISTERED:
+        assert plugin.summary and plugin.name == plugin.module.rsplit(".", 1)[-1]
+        assert plugin.factory is not None and plugin.factory.__doc__, f"{plugin.module} has no docstring"
