@@ -7,11 +7,25 @@ from collections import Counter
 import pytest
 
 from aetia import contracts, plugins
+from aetia.contracts.shop import replaced
+from aetia.model.tables import Telemetry
 from aetia.plugins import Plugin
 
 REGISTERED = [item for item in plugins.all_plugins() if item.module.startswith("aetia.")]
 AT_LEAST = {"reader": 8, "detector": 1, "channel": 14, "localizer": 12}
-KNOWN: dict[tuple[str, str, str], str] = {}
+UNNAMED = "spans without a service have the code -1, which bincount refuses (_blame.py, _load.py)"
+UNNAMED_AT = "it answers soundly on: values missing everywhere"
+ABSENT = "recognise raises the IngestError that `cases` and `load` should raise"
+ABSENT_AT = "a path that does not exist is not recognised and nothing is raised"
+KNOWN: dict[tuple[str, str, str], str] = {
+    **{("channel", name, UNNAMED_AT): UNNAMED for name in (
+        "edge_gap", "errors", "log_novelty", "network", "pools", "resources", "runtime")},
+    ("localizer", "explain", UNNAMED_AT): UNNAMED,
+    **{("reader", name, ABSENT_AT): ABSENT for name in ("jaeger", "metrics_csv", "otel_clickhouse", "otlp")},
+    ("channel", "log_novelty", "measurements are plain JSON values"): "lines per minute are numpy floats",
+    ("detector", "sli", "declared SLIs are measured soundly"):
+        "a declared metric of unknown meaning becomes a `success` share of 50 and 300",
+}  # fmt: skip
 """(kind, name, check): the defect behind a check that does not hold yet."""
 
 
@@ -61,3 +75,13 @@ def test_every_algorithm_says_what_it_does_and_carries_the_name_of_its_file() ->
     for plugin in REGISTERED:
         assert plugin.summary and plugin.name == plugin.module.rsplit(".", 1)[-1]
         assert plugin.factory is not None and plugin.factory.__doc__, f"{plugin.module} has no docstring"
+
+
+@pytest.mark.xfail(strict=True, reason="values near the largest float overflow in build_metrics with a warning")
+def test_metrics_at_the_limits_of_floats_are_values_like_others() -> None:
+    whole = contracts.ordinary().telemetry.metrics
+    value = [(-1) ** row * 1.7976931348623157e308 if row % 5 == 0 else float(row) for row in range(len(whole))]
+    situation = contracts.Situation("limits", Telemetry(metrics=replaced(whole, value=value)))
+    assert len(situation.facts.metrics) > 0
+    for name in plugins.names("channel"):
+        plugins.create("channel", name).observe(situation.shared_view)

@@ -8,7 +8,7 @@ siblings are the telemetry that the batteries use.
 
 from __future__ import annotations
 
-from aetia.contracts.checks import (
+from aetia.contracts.batteries import (
     BUDGET_S,
     Check,
     check,

@@ -74,7 +74,7 @@ def same_scores(first: Scores, second: Scores, when: str) -> None:
 
 def sound_reading(channel: Channel, view: View) -> Reading:
     """The reading of a channel, checked together with the measurement behind each finding."""
-    reading: object = channel.observe(view)
+    reading: Any = channel.observe(view)
     if not isinstance(reading, Reading):
         raise ContractBroken(f"observe must return a Reading, not {type(reading).__name__}")
     scores = [finding.score for finding in reading.findings]

@@ -98,7 +98,8 @@ def shop(
     drawn = _requests(requests, rng, trouble=trouble)
     return Telemetry(
         spans=_spans(drawn, names), logs=_logs(drawn, names, trouble=trouble),
-        metrics=_metrics(rng, names, trouble=trouble), changes=_changes(names) if trouble == "all" else CHANGES.empty_table(),
+        metrics=_metrics(rng, names, trouble=trouble),
+        changes=_changes(names) if trouble == "all" else CHANGES.empty_table(),
         topology=_table(TOPOLOGY, caller=[names[a] for a, _ in _CALLS], callee=[names[b] for _, b in _CALLS]),
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ from aetia.evidence._edges import calls_of
 from aetia.evidence._memo import once
 from aetia.evidence._samples import NS_PER_MS
 from aetia.signals.frames import SEVERITY_ERROR, Bool, SpanFrame
+from aetia.signals.paths import deepest_error
 from aetia.signals.red import grouped_quantiles
 from aetia.signals.view import View
 
@@ -16,10 +17,11 @@ SLOW_MS = 50.0
 MIN_BASELINE_CALLS = 4
 
 
-def explained_rows(spans: SpanFrame, abnormal: Bool) -> Bool:
-    """Mask (n,) of spans with an abnormal descendant in another service."""
-    explained = np.zeros(len(spans), np.bool_)
-    if not abnormal.any():
+def explained_rows(spans: SpanFrame, abnormal: Bool, unanswered: Bool | None = None) -> Bool:
+    """Mask (n,) of spans with an abnormal descendant in another service. An `unanswered` call is such a descendant of
+    itself: whatever the caller shows from there on up comes from the other end."""
+    explained = np.zeros(len(spans), np.bool_) if unanswered is None else unanswered.copy()
+    if not abnormal.any() and not explained.any():
         return explained
     abnormal = abnormal.copy()
     deepest = int(spans.depth.max())
@@ -69,3 +71,15 @@ def severe_lines(view: View) -> Bool:
         return mask
 
     return once(view, "severe lines", build)
+
+
+def unanswered_calls(view: View) -> Bool:
+    """Mask (n,) of calls that failed at the caller while nothing failed below them."""
+
+    def mark(v: View) -> Bool:
+        calls = calls_of(v)
+        mask = np.zeros(len(v.spans), np.bool_)
+        mask[calls.row[calls.failed]] = True
+        return mask & deepest_error(v.spans)
+
+    return once(view, "unanswered calls", mark)

@@ -15,7 +15,7 @@ import numpy as np
 from aetia.evidence._load import covered_seconds, traffic_ratio
 from aetia.evidence._memo import once
 from aetia.evidence._places import service_or_external
-from aetia.evidence._victims import explained_rows, severe_lines, slow_answers
+from aetia.evidence._victims import explained_rows, severe_lines, slow_answers, unanswered_calls
 from aetia.evidence.channel import Finding, Reading
 from aetia.model.diagnosis import Claim
 from aetia.model.errors import SignalError
@@ -108,7 +108,7 @@ def _victim_lines(view: View) -> Bool:
     logs = view.logs
     if len(view.spans) == 0:
         return np.zeros(len(logs), np.bool_)
-    explained = explained_rows(view.spans, severe_lines(view) | slow_answers(view))
+    explained = explained_rows(view.spans, severe_lines(view) | slow_answers(view), unanswered_calls(view))
     return (logs.span >= 0) & explained[np.maximum(logs.span, 0)]
 
 

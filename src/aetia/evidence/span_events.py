@@ -27,7 +27,7 @@ from aetia.evidence._violations import (
     violating_units,
     violations_of,
 )
-from aetia.evidence._victims import explained_rows, slow_answers
+from aetia.evidence._victims import explained_rows, slow_answers, unanswered_calls
 from aetia.evidence.channel import Finding, Reading
 from aetia.model.diagnosis import Claim
 from aetia.model.entity import operation
@@ -110,7 +110,7 @@ def _score(view: View, units: Units, found: Violations) -> list[_Scored]:
     """Scores of the strongest violations after explaining away, discounts and callee blame."""
     broken = broken_units(view)
     count = len(broken)
-    explained = explained_rows(view.spans, slow_answers(view) | violating_rows(view))
+    explained = explained_rows(view.spans, slow_answers(view) | violating_rows(view), unanswered_calls(view))
     novel_unit = np.zeros(len(units.row), np.bool_)
     for index in range(count):
         if found.kind[index] == NOVEL and units.column_event[found.column[index]] != units.no_child_event:

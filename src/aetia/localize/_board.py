@@ -39,7 +39,7 @@ INTERNAL = ("resources", "runtime", "pools", "network", "metric_shift")
 """Channels that look inside a component; requests tell whether anybody felt it."""
 UNSEEN = 0.4
 FELT = 0.15
-WATCHED_SPANS = 40
+WATCHED_SPANS = 15
 MIX_FROM_ABOVE = 0.7
 SICK_HOST = 0.4
 HOST_EXPLAINS = 0.8
@@ -126,10 +126,11 @@ def _corroborated(view: View, channels: tuple[str, ...], own: F64, symptom: F64)
     if len(spans) == 0 or not inner.any():
         return own, symptom
     counts = [np.bincount(spans.service[m & (spans.service >= 0)], minlength=n) for m in view.span_masks]
-    watched = np.zeros(own.shape[1], np.bool_)
-    watched[:n] = np.minimum(counts[0], counts[1])[:n] >= WATCHED_SPANS
+    watched = np.zeros(own.shape[1])
+    seen = np.minimum(counts[0], counts[1])
+    watched[:n] = seen / (seen + WATCHED_SPANS)
     felt = np.maximum(own, symptom)[~inner].max(axis=0, initial=0.0)
-    factor = np.where(watched, UNSEEN + (1.0 - UNSEEN) * np.minimum(1.0, felt / FELT), 1.0)
+    factor = 1.0 - watched * (1.0 - UNSEEN) * (1.0 - np.minimum(1.0, felt / FELT))
     factor = np.where(inner[:, None], factor[None, :], 1.0)
     return own * factor, symptom * factor
 

@@ -13,6 +13,7 @@ from aetia.localize._answer import make_hypotheses, propagation, rejected
 from aetia.localize._board import Board, build_board, candidate_of, read_channels
 from aetia.localize._confidence import probabilities
 from aetia.localize._graph import CallGraph
+from aetia.localize._involvement import involvement
 from aetia.localize._noise import noise_floor
 from aetia.localize._windows import extended, guarded
 from aetia.localize.localizer import Localization
@@ -68,7 +69,10 @@ class Explain:
 
     def _read(self, view: View, incident: Incident, graph: CallGraph) -> tuple[View, Board, F64]:
         board = build_board(view, read_channels(view), graph, noise_floor(view))
-        return view, board, board.score * self._reach(view, incident, graph)
+        score = board.score * self._reach(view, incident, graph)
+        services = len(view.names.services)
+        score[:services] *= involvement(view)
+        return view, board, score
 
     def _reach(self, view: View, incident: Incident, graph: CallGraph) -> F64:
         entries = {candidate_of(view, breach.entry) for breach in incident.breaches}
