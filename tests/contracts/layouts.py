@@ -95,7 +95,25 @@ def rcabench(root: Path) -> Path:
     return root
 
 
+def nezha(root: Path) -> Path:
+    day, pod, eight = "2023-01-29", "cart-api-6f4c-x1", 1_674_979_200 * 10**9
+    start = eight + 30 * 60 * 10**9 + 11 * 10**9
+    faults = {
+        "08": [{"inject_timestamp": "1", "inject_pod": pod, "inject_time": f"{day} 08:30:10", "inject_type": "return"}]
+    }
+    write(root / f"shop/rca_data/{day}/{day}-fault_list.json", json.dumps(faults))
+    header = "TraceID,SpanID,ParentID,PodName,OperationName,StartTimeUnixNano,EndTimeUnixNano,Duration\n"
+    span = f"t1,s1,root,{pod},GET /cart,{start},{start + 5_000_000},5000\n"
+    write(root / f"shop/rca_data/{day}/trace/08_30_trace.csv", header + span)
+    rows = [f"{day} 08:{m:02d}:09.5 +0000 UTC m=+{m}.1,1861000000,{pod},{10 + m}\n" for m in range(60)]
+    write(
+        root / f"shop/rca_data/{day}/metric/{pod}_metric.csv",
+        "Time,TimeStamp,PodName,CpuUsageRate(%)\n" + "".join(rows),
+    )
+    return root / "shop"
+
+
 SAMPLES: dict[str, Callable[[Path], Path]] = {
     "case": case, "otlp": otlp, "jaeger": jaeger, "metrics_csv": metrics_csv, "otel_clickhouse": otel_clickhouse,
-    "rcaeval": rcaeval, "rcabench": rcabench,
+    "rcaeval": rcaeval, "rcabench": rcabench, "nezha": nezha,
 }  # fmt: skip

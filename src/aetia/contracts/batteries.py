@@ -24,6 +24,7 @@ from aetia.contracts.rules import (
     sound_incidents,
     sound_localization,
     sound_reading,
+    sure_of,
 )
 from aetia.contracts.situations import Situation, awkward, content, host_trouble, many, ordinary, permuted, renamed
 from aetia.detect.detector import Detector
@@ -195,6 +196,7 @@ def _localizer_battery() -> Iterator[Check]:
     yield Check("the same view and seed give the same answer", _localizer_repeats)
     yield Check("the order of rows does not matter", _localizer_ignores_row_order)
     yield Check("the names of services and their order do not matter", _localizer_ignores_names)
+    yield Check("probabilities add up to at most one", _localizer_shares_certainty)
     yield Check("nothing that it is given is changed", _localizer_changes_nothing)
     yield Check("100 000 spans stay within the budget", _localizer_budget)
     for situation in (ordinary(), host_trouble(), *awkward()):
@@ -231,6 +233,12 @@ def _localizer_ignores_names(factory: Factory) -> None:
     for names, situation in renamed():
         second = answer_scores(_localize(factory, situation), {value: key for key, value in names.items()})
         same_scores(first, second, situation.name)
+
+
+def _localizer_shares_certainty(factory: Factory) -> None:
+    for situation in (ordinary(), host_trouble(), *awkward()):
+        total = sum(sure_of(factory().localize(situation.shared_view, situation.incident, seed=0)))
+        require(total <= 1.0 + 1e-6, f"{situation}: probabilities add up to {total}")
 
 
 def _localizer_changes_nothing(factory: Factory) -> None:

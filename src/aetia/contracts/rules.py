@@ -170,9 +170,7 @@ def sound_localization(answer: object, view: View, incident: Incident) -> Locali
     require(len(set(owners)) == len(owners), f"one hypothesis per service, node or external, not {owners}")
     for hypothesis in (*found, *answer.rejected):
         _sound_hypothesis(hypothesis, view)
-    sure = [h.probability for h in found if h.probability is not None]
-    _bounded("probability", sure)
-    require(sum(sure) <= 1.0 + 1e-6, f"probabilities add up to {sum(sure)}")
+    _bounded("probability", sure_of(answer))
     in_range = all(0 <= root < len(found) for root in answer.roots) and len(set(answer.roots)) == len(answer.roots)
     require(in_range, f"roots {answer.roots} are no places in a ranking of {len(found)}")
     require(
@@ -182,6 +180,11 @@ def sound_localization(answer: object, view: View, incident: Incident) -> Locali
     for hop in answer.propagation:
         require(hop.source and hop.target and hop.source != hop.target, f"a hop leads nowhere: {hop}")
     return answer
+
+
+def sure_of(answer: Localization) -> list[float]:
+    """The probabilities of the ranked hypotheses that have one."""
+    return [hypothesis.probability for hypothesis in answer.hypotheses if hypothesis.probability is not None]
 
 
 def _sound_hypothesis(hypothesis: Hypothesis, view: View) -> None:

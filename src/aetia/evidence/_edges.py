@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aetia.evidence._memo import once
-from aetia.signals.frames import KIND_CLIENT, KIND_PRODUCER, I32, I64, Bool
-from aetia.signals.red import edge_calls
-from aetia.signals.view import View
+from aetia.evidence._memo import once, once_for_facts
+from aetia.signals.frames import I32, I64, KIND_CLIENT, KIND_PRODUCER, Bool
+from aetia.signals.paths import deepest_error
+from aetia.signals.red import EdgeCalls, edge_calls, service_entry_mask
+from aetia.signals.view import Facts, View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +42,8 @@ def is_waiting(view: View) -> Bool:
     """Spans whose own time is spent waiting for another party: client and producer spans, and spans of unknown kind
     whose only child belongs to another service."""
 
-    def build(v: View) -> Bool:
-        spans = v.spans
+    def build(facts: Facts) -> Bool:
+        spans = facts.spans
         children = np.bincount(spans.parent[spans.parent >= 0], minlength=len(spans))
         remote = np.zeros(len(spans), np.bool_)
         child = np.flatnonzero(spans.parent >= 0)
@@ -51,16 +52,41 @@ def is_waiting(view: View) -> Bool:
         told = (spans.kind == KIND_CLIENT) | (spans.kind == KIND_PRODUCER) | (spans.peer >= 0)
         return told | (remote & (children == 1))
 
-    return once(view, "waiting spans", build)
+    return once_for_facts(view, "waiting spans", build)
+
+
+def errors_began(view: View) -> Bool:
+    """Spans with an error and none below."""
+    return once_for_facts(view, "deepest errors", lambda facts: deepest_error(facts.spans))
+
+
+def service_entries(view: View) -> Bool:
+    """Spans with which a service's part of a call begins."""
+    return once_for_facts(view, "service entries", lambda facts: service_entry_mask(facts.spans))
+
+
+def by_own_time(view: View) -> I64:
+    """Spans that do not wait for another party, in order of their exclusive time."""
+
+    def build(facts: Facts) -> I64:
+        rows = np.flatnonzero(~is_waiting(view))
+        return rows[np.argsort(facts.spans.exclusive_ns[rows])]
+
+    return once_for_facts(view, "spans by own time", build)
+
+
+def _paired_calls(facts: Facts) -> EdgeCalls:
+    """Calls that fill their parent: without a client span the caller's own work is in between."""
+    every = edge_calls(facts.spans)
+    return every.take(np.flatnonzero(every.paired))
 
 
 def _build(view: View) -> Calls:
     spans = view.spans
     base, incident = view.span_masks
     used = base | incident
-    pairs = edge_calls(spans)
-    # Without a client span the caller's own work is in between: only a call that fills its parent tells of the link.
-    chosen = pairs.paired & used[pairs.parent]
+    pairs = once_for_facts(view, "paired calls", _paired_calls)
+    chosen = used[pairs.parent]
     child, parent, gap = pairs.child[chosen], pairs.parent[chosen], pairs.gap_ns[chosen]
     blind = np.flatnonzero((spans.peer >= 0) & used)
     row = np.concatenate([parent, blind]).astype(np.int64)

@@ -7,6 +7,7 @@ import numpy as np
 from aetia.evidence._memo import once
 from aetia.evidence._series import shifts
 from aetia.signals.frames import F64, Bool
+from aetia.signals.keys import distinct
 from aetia.signals.view import View
 
 COVERAGE_BIN_NS = 5_000_000_000
@@ -16,7 +17,7 @@ def covered_seconds(times_ns: np.ndarray, mask: Bool) -> float:
     """Seconds in which anything was observed: 5 s bins that hold at least one time. Data may have gaps of hours."""
     if not mask.any():
         return 0.0
-    return len(np.unique(times_ns[mask] // COVERAGE_BIN_NS)) * COVERAGE_BIN_NS / 1e9
+    return len(distinct(times_ns[mask] // COVERAGE_BIN_NS)) * COVERAGE_BIN_NS / 1e9
 
 
 def traffic_ratio(view: View) -> F64:

@@ -1,4 +1,4 @@
-"""Intermediate results that several channels share on one view, computed once."""
+"""Intermediate results that several channels share, computed once per view or, where no window matters, per facts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from aetia.signals.view import View
+from aetia.signals.view import Facts, View
 
 T = TypeVar("T")
 _MEMO: WeakKeyDictionary[View, dict[str, Any]] = WeakKeyDictionary()
+_FACTS: WeakKeyDictionary[Facts, dict[str, Any]] = WeakKeyDictionary()
 
 
 def once(view: View, key: str, compute: Callable[[View], T]) -> T:
@@ -17,4 +18,12 @@ def once(view: View, key: str, compute: Callable[[View], T]) -> T:
     store = _MEMO.setdefault(view, {})
     if key not in store:
         store[key] = compute(view)
+    return cast(T, store[key])
+
+
+def once_for_facts(view: View, key: str, compute: Callable[[Facts], T]) -> T:
+    """`compute(view.facts)`, shared by all views of the same facts: for what does not depend on the windows."""
+    store = _FACTS.setdefault(view.facts, {})
+    if key not in store:
+        store[key] = compute(view.facts)
     return cast(T, store[key])

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from aetia.signals.frames import F64, I64, Bool
-from aetia.signals.stats import grouped_auc
+from aetia.signals.keys import sorted_in_groups, stable_order
+from aetia.signals.stats import auc_of_sorted
 
 NS_PER_MS = 1e6
 LOG_FLOOR_MS = 0.2
@@ -31,13 +32,16 @@ class GroupShift:
 
 
 def group_shift(values_ns: I64, group: I64, incident: Bool, n_groups: int) -> GroupShift:
-    """Mann-Whitney U with average ranks for ties, per group; groups without samples on a side have bounded 0."""
-    values = values_ns / NS_PER_MS
-    order = np.lexsort((values, group))
-    ordered, g, inc = values[order], group[order], incident[order]
+    """Mann-Whitney U with average ranks for ties, per group; groups without samples on a side have bounded 0.
+
+    Values that come in ascending order are not sorted again.
+    """
+    ascending = not np.any(values_ns[1:] < values_ns[:-1])
+    order = stable_order(group) if ascending else sorted_in_groups(values_ns, group)
+    ordered, g, inc = values_ns[order] / NS_PER_MS, group[order], incident[order]
     n_incident = np.bincount(g[inc], minlength=n_groups)
     n_base = np.bincount(g[~inc], minlength=n_groups)
-    test = grouped_auc(values, group, incident, n_groups)
+    test = auc_of_sorted(ordered, g, inc, n_groups)
     auc, p = np.nan_to_num(test.auc, nan=0.5), np.nan_to_num(test.p_greater, nan=1.0)
     base_median, base_p90 = _quantiles(ordered[~inc], g[~inc], n_groups)
     incident_median, incident_p90 = _quantiles(ordered[inc], g[inc], n_groups)

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from aetia.evidence._memo import once
+from aetia.evidence._memo import once, once_for_facts
 from aetia.model.errors import SignalError
-from aetia.signals.frames import SEVERITY_ERROR, F64, I32, I64, Bool
+from aetia.signals.frames import F64, I32, I64, SEVERITY_ERROR, Bool
 from aetia.signals.ids import mix
+from aetia.signals.keys import dense_groups, distinct
 from aetia.signals.paths import path_signatures
-from aetia.signals.view import View
+from aetia.signals.view import Facts, View
 
 MAX_UNITS = 600
 """Units per context and window that are looked at: 600 tell 1 % from 4 % at p < 0.001."""
@@ -79,17 +80,17 @@ def units_of(view: View) -> Units:
 def trace_share(view: View) -> F64:
     """A number in [0, 1) per span, the same for all spans of a trace and whatever the order of rows, shape (n,)."""
 
-    def draw(v: View) -> F64:
-        start = v.spans.start_ns[v.spans.root].view(np.uint64)
+    def draw(facts: Facts) -> F64:
+        start = facts.spans.start_ns[facts.spans.root].view(np.uint64)
         return (mix(start) >> np.uint64(11)).astype(np.float64) / 2.0**53
 
-    return once(view, "trace share", draw)
+    return once_for_facts(view, "trace share", draw)
 
 
 def _thin(share: F64, context: I32, incident: Bool) -> tuple[Bool, float]:
     """About MAX_UNITS units per context and window, drawn by trace: a trace that is kept in a large context is kept in
     all smaller ones. Also the share of traces that are kept everywhere."""
-    side = context.astype(np.int64) * 2 + incident
+    side = context * 2 + incident
     size = np.bincount(side)
     limit = MAX_UNITS / np.maximum(size, 1)
     return share < limit[side], float(limit[size > 0].min(initial=1.0))
@@ -98,48 +99,46 @@ def _thin(share: F64, context: I32, incident: Bool) -> tuple[Bool, float]:
 def _build(view: View) -> Units:
     spans, logs = view.spans, view.logs
     base, incident = view.span_masks
-    raw_context = path_signatures(spans)
+    raw_context = once_for_facts(view, "paths in a service", lambda facts: path_signatures(facts.spans))
     used = np.flatnonzero(base | incident)
-    distinct, context = np.unique(raw_context[used], return_inverse=True)
+    contexts, context = dense_groups(raw_context[used])
     context = context.astype(np.int32)
     keep, everywhere = _thin(trace_share(view)[used], context, incident[used])
     row, context = used[keep], context[keep]
     in_incident = incident[row]
-    unit_of_row = np.full(len(spans), -1, np.int64)
-    unit_of_row[row] = np.arange(len(row))
+    unit_of_row = np.full(len(spans) + 1, -1, np.int32)  # the last place serves lines and calls of no span
+    unit_of_row[row] = np.arange(len(row), dtype=np.int32)
 
     templates, operations = len(logs.templates), len(view.names.operations)
     first_child, no_child = templates, templates + operations
-    logged = np.flatnonzero(logs.span >= 0)
-    log_unit, log_event = unit_of_row[logs.span[logged]], logs.template[logged].astype(np.int64)
-    child = np.flatnonzero(spans.parent >= 0)
-    child_unit, child_event = unit_of_row[spans.parent[child]], spans.operation[child].astype(np.int64) + first_child
-    childless = np.ones(len(spans), np.bool_)
-    childless[spans.parent[child]] = False
-    bare = np.flatnonzero(childless[row])
-    unit = np.concatenate([log_unit, child_unit, bare])
-    event = np.concatenate([log_event, child_event, np.full(len(bare), no_child, np.int64)])
-    known = unit >= 0
-    unit, event = unit[known], event[known]
+    log_unit, child_unit = unit_of_row[logs.span], unit_of_row[spans.parent]
+    logged, child = np.flatnonzero(log_unit >= 0), np.flatnonzero(child_unit >= 0)
+    childless = np.ones(len(row), np.bool_)
+    childless[child_unit[child]] = False
+    bare = np.flatnonzero(childless)
+    unit = np.concatenate([log_unit[logged], child_unit[child], bare])
+    event = np.concatenate(
+        [logs.template[logged], spans.operation[child] + np.int64(first_child), np.full(len(bare), no_child, np.int64)]
+    )
 
     events = no_child + 1
-    column_key, pair_column = np.unique(context[unit] * np.int64(events) + event, return_inverse=True)
-    pair = np.unique(pair_column * np.int64(max(len(row), 1)) + unit)
+    column_key, pair_column = dense_groups(context[unit] * np.int64(events) + event)
+    pair = distinct(pair_column * np.int64(max(len(row), 1)) + unit)
     pair_column, pair_unit = pair // max(len(row), 1), pair % max(len(row), 1)
     columns = len(column_key)
     hit_incident = in_incident[pair_unit]
     severe = np.zeros(events, np.bool_)
     severe[:templates] = [t.severity >= SEVERITY_ERROR or t.exception is not None for t in logs.templates]
     severe[templates:no_child] = [ERROR_HANDLER.search(name) is not None for _, name in view.names.operations]
-    context_service = np.zeros(len(distinct), np.int32)
+    context_service = np.zeros(len(contexts), np.int32)
     context_service[context] = spans.service[row]
     return Units(
         row=row, context=context, incident=in_incident, pair_unit=pair_unit, pair_column=pair_column,
         column_context=(column_key // events).astype(np.int32), column_event=column_key % events,
         base_hits=np.bincount(pair_column[~hit_incident], minlength=columns),
         incident_hits=np.bincount(pair_column[hit_incident], minlength=columns),
-        base_units=np.bincount(context[~in_incident], minlength=len(distinct)),
-        incident_units=np.bincount(context[in_incident], minlength=len(distinct)),
+        base_units=np.bincount(context[~in_incident], minlength=len(contexts)),
+        incident_units=np.bincount(context[in_incident], minlength=len(contexts)),
         context_service=context_service, first_child_event=first_child, no_child_event=no_child, severe_event=severe,
         everywhere=everywhere,
     )  # fmt: skip

@@ -10,6 +10,7 @@ from aetia.evidence._samples import NS_PER_MS
 from aetia.signals.frames import SEVERITY_ERROR, Bool, SpanFrame
 from aetia.signals.paths import deepest_error
 from aetia.signals.red import grouped_quantiles
+from aetia.signals.trees import climb
 from aetia.signals.view import View
 
 SLOW_FACTOR = 5.0
@@ -20,21 +21,17 @@ MIN_BASELINE_CALLS = 4
 def explained_rows(spans: SpanFrame, abnormal: Bool, unanswered: Bool | None = None) -> Bool:
     """Mask (n,) of spans with an abnormal descendant in another service. An `unanswered` call is such a descendant of
     itself: whatever the caller shows from there on up comes from the other end."""
-    explained = np.zeros(len(spans), np.bool_) if unanswered is None else unanswered.copy()
-    if not abnormal.any() and not explained.any():
-        return explained
-    abnormal = abnormal.copy()
-    deepest = int(spans.depth.max())
-    order = np.argsort(spans.depth, kind="stable")
-    bounds = np.searchsorted(spans.depth[order], np.arange(deepest + 2))
-    for depth in range(deepest, 0, -1):
-        rows = order[bounds[depth] : bounds[depth + 1]]
-        parent = spans.parent[rows]
-        foreign = spans.service[rows] != spans.service[parent]
-        explained[parent[explained[rows] | (abnormal[rows] & foreign)]] = True
+    rows, seeds = np.flatnonzero(abnormal), np.zeros(0, np.int64)
+    parent = spans.parent
+    if len(rows):
+        foreign = spans.service != spans.service[parent]
         # Inside one service an anomaly climbs unchanged until it crosses into a caller.
-        abnormal[parent[abnormal[rows] & ~foreign]] = True
-    return explained
+        within = np.where(foreign, np.int32(-1), parent)
+        crossing = np.flatnonzero(climb(within, rows) & foreign & (parent >= 0))
+        seeds = parent[crossing]
+    if unanswered is not None:
+        seeds = np.concatenate([seeds, np.flatnonzero(unanswered)])
+    return climb(parent, seeds)
 
 
 def slow_answers(view: View) -> Bool:

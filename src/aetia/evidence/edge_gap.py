@@ -18,7 +18,7 @@ from aetia.evidence._edges import Calls, calls_of
 from aetia.evidence._material import material
 from aetia.evidence._memo import once
 from aetia.evidence._places import service_or_external
-from aetia.evidence._samples import GroupShift, group_shift
+from aetia.evidence._samples import NS_PER_MS, GroupShift, group_shift
 from aetia.evidence._series import Shifts, believed, measure_series, series_name, shifts
 from aetia.evidence.channel import Finding, Reading
 from aetia.model import entity
@@ -26,10 +26,14 @@ from aetia.model.diagnosis import Claim
 from aetia.model.errors import SignalError
 from aetia.plugins import plugin
 from aetia.signals.frames import F64, I32, I64
+from aetia.signals.keys import dense_rows
+from aetia.signals.stats import fisher_p
 from aetia.signals.view import View
 
 MIN_CALLS = 4
 MIN_POOL = 8
+LATE_FACTOR, LATE_MS = 5.0, 50.0
+FULL_LATE_SHARE = 0.1
 FULL_EFFECT = float(np.log(2.0))
 MIN_SCORE = 0.03
 SERVER_SIDE = re.compile(r"server|destination|inbound", re.IGNORECASE)
@@ -86,17 +90,14 @@ class EdgeGap:
 
 def _groups(view: View) -> tuple[Calls, GroupShift, I64]:
     """Calls, their shift per (caller, callee, operation), and those keys, shape (groups, 3)."""
-
-    def build(v: View) -> tuple[Calls, GroupShift, I64, I64]:
-        calls = calls_of(v)
-        stacked = np.stack([calls.caller, calls.callee, calls.operation], axis=1).astype(np.int64)
-        key, group = np.unique(stacked, axis=0, return_inverse=True) if len(stacked) else (stacked, np.zeros(0, np.int64))
-        group = group.ravel()
-        shift = group_shift(calls.gap_ns, group, calls.incident, len(key))
-        return calls, shift, key, group
-
-    calls, shift, key, _ = once(view, "edge groups", build)
+    calls, shift, key, _ = once(view, "edge groups", _group_calls)
     return calls, shift, key
+
+
+def _group_calls(view: View) -> tuple[Calls, GroupShift, I64, I64]:
+    calls = calls_of(view)
+    key, group = dense_rows(calls.caller, calls.callee, calls.operation)
+    return calls, group_shift(calls.gap_ns, group, calls.incident, len(key)), key, group
 
 
 def _span_edges(view: View) -> _Edges | None:
@@ -107,8 +108,7 @@ def _span_edges(view: View) -> _Edges | None:
     bounded, base_median = _with_pools(calls, shift, key)
     n = shift.incident_count
     mass = n * np.maximum(shift.incident_median - base_median, 0.0)
-    edge_key, edge = np.unique(key[:, :2], axis=0, return_inverse=True)
-    edge = edge.ravel()
+    edge_key, edge = dense_rows(key[:, 0], key[:, 1])
     bounded = bounded * material(view, shift.incident_median - base_median)
     weight = np.sqrt(n)
     total = np.bincount(edge, weight, len(edge_key))
@@ -121,6 +121,22 @@ def _span_edges(view: View) -> _Edges | None:
         caller=edge_key[active, 0].astype(np.int32), callee=edge_key[active, 1].astype(np.int32), score=score[active],
         mass=np.bincount(edge, mass, len(edge_key))[active], best=best[active],
     )  # fmt: skip
+
+
+def _late_share(view: View, shift: GroupShift) -> tuple[F64, F64]:
+    """(score 0..1, delay in ms) per group for calls far beyond the usual gap: loss delays a few calls by a
+    retransmission or a time-out and leaves the median alone."""
+    calls, _, _, group = once(view, "edge groups", _group_calls)
+    limit = LATE_FACTOR * shift.base_p90 + LATE_MS
+    late = calls.gap_ns / NS_PER_MS > limit[group]
+    n = len(limit)
+    before = np.bincount(group[late & ~calls.incident], minlength=n)
+    after = np.bincount(group[late & calls.incident], minlength=n)
+    excess = after / np.maximum(shift.incident_count, 1) - before / np.maximum(shift.base_count, 1)
+    p = fisher_p(before, shift.base_count, after, shift.incident_count)
+    sure = np.minimum(1.0, -np.log10(np.maximum(p, 1e-300)) / 3.0)
+    score = np.where((after >= MIN_CALLS) & (excess > 0), sure * np.minimum(1.0, excess / FULL_LATE_SHARE), 0.0)
+    return np.maximum(score, 0.0), limit
 
 
 def _with_pools(calls: Calls, shift: GroupShift, key: I64) -> tuple[F64, F64]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from aetia.evidence._blame import edge_blame
-from aetia.evidence._edges import calls_of, is_waiting
+from aetia.evidence._edges import calls_of, errors_began, is_waiting
 from aetia.evidence._memo import once
 from aetia.evidence._places import service_or_external
 from aetia.evidence._residual import residual
@@ -26,8 +26,8 @@ from aetia.model.diagnosis import Claim
 from aetia.model.errors import SignalError
 from aetia.model.faults import FaultClass
 from aetia.plugins import plugin
-from aetia.signals.frames import F64, I64, Bool
-from aetia.signals.paths import deepest_error
+from aetia.signals.frames import F64, I32, I64, Bool
+from aetia.signals.keys import dense_rows
 from aetia.signals.stats import fisher_p
 from aetia.signals.view import View
 
@@ -35,6 +35,7 @@ FULL_RATE = 0.2
 FULL_LOG_P = 3.0
 MIN_SCORE = 0.03
 MIN_FAILURES = 5
+SLOW_FACTOR, SLOW_NS = 3.0, 50e6
 
 
 @plugin(
@@ -85,9 +86,9 @@ class _Table:
         """Of the hits in the incident, those that the callee answered with a bad code."""
 
 
-def _tabulate(key: I64, failed: np.ndarray, incident: np.ndarray) -> _Table:
-    distinct, group = np.unique(key, axis=0, return_inverse=True) if len(key) else (key, np.zeros(0, np.int64))
-    group, n = group.ravel(), len(distinct)
+def _tabulate(columns: tuple[I32, ...], failed: np.ndarray, incident: np.ndarray) -> _Table:
+    distinct, group = dense_rows(*columns)
+    n = len(distinct)
     return _Table(
         distinct, np.bincount(group[failed & ~incident], minlength=n), np.bincount(group[~incident], minlength=n),
         np.bincount(group[failed & incident], minlength=n), np.bincount(group[incident], minlength=n),
@@ -101,10 +102,9 @@ def _operation_table(view: View) -> _Table:
         spans = v.spans
         base, incident = v.span_masks
         rows = np.flatnonzero((base | incident) & ~is_waiting(v))
-        key = spans.operation[rows].astype(np.int64)[:, None]
-        failed = deepest_error(spans)
+        failed = errors_began(v)
         own = 1.0 - _explained_share(v, failed)
-        table = _tabulate(key, failed[rows], incident[rows])
+        table = _tabulate((spans.operation[rows],), failed[rows], incident[rows])
         hits = np.round(table.hits * own[table.key[:, 0]]).astype(np.int64)
         return _Table(table.key, table.base_hits, table.base_units, hits, table.units)
 
@@ -135,10 +135,10 @@ def _edge_table(view: View) -> _Table:
 
     def build(v: View) -> _Table:
         calls = calls_of(v)
-        began = deepest_error(v.spans)[calls.row]
-        key = np.stack([calls.caller, calls.callee], axis=1).astype(np.int64)
-        table = _tabulate(key, began & calls.failed, calls.incident)
-        table.refused = _tabulate(key, began & calls.refused, calls.incident).hits
+        began = errors_began(v)[calls.row]
+        ends = (calls.caller, calls.callee)
+        table = _tabulate(ends, began & calls.failed, calls.incident)
+        table.refused = _tabulate(ends, began & calls.refused, calls.incident).hits
         return table
 
     return once(view, "edge errors", build)
@@ -171,14 +171,26 @@ def _operation_finding(view: View, table: _Table, code: int, service: I64, score
     before, after = float(table.base_hits[row] / max(table.base_units[row], 1)), float(table.hits[row] / max(table.units[row], 1))
     share = table.mass[row] / max(float(table.mass[groups].sum()), 1e-9)
     single = share > 0.9 and len(groups) > 1
+    slow = _fails_slowly(view, int(table.key[row, 0]))
     return Finding(
         entity=entity.operation(args["service"], args["operation"]) if single else service_or_external(view, code),
-        score=min(score, 1.0), fault_class="C", fault="wrong_code", args=args,
+        score=min(score, 1.0), fault_class="D" if slow else "C", fault="latency" if slow else "wrong_code", args=args,
         claim=Claim(
             what="originating errors", direction="up", magnitude=round(after - before, 4), unit="error share",
             text=f"{after:.0%} of {args['operation']} of {args['service']} fail with nothing failing below, {before:.0%} before",
         ),
     )  # fmt: skip
+
+
+def _fails_slowly(view: View, operation: int) -> bool:
+    """Whether the failures of an operation take far longer than its calls used to: then time ran out."""
+    spans = view.spans
+    base, incident = view.span_masks
+    own = spans.operation == operation
+    usual, failing = spans.duration_ns[own & base], spans.duration_ns[own & incident & spans.error]
+    if len(usual) == 0 or len(failing) == 0:
+        return False
+    return float(np.median(failing)) > SLOW_FACTOR * float(np.quantile(usual, 0.9)) + SLOW_NS
 
 
 def _from_edges(view: View) -> list[Finding]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from aetia.evidence._edges import is_waiting
+from aetia.evidence._edges import by_own_time
 from aetia.evidence._memo import once
 from aetia.evidence._samples import group_shift
 from aetia.evidence.channel import Finding, Reading
@@ -21,6 +21,7 @@ from aetia.model.diagnosis import Claim
 from aetia.model.errors import SignalError
 from aetia.plugins import plugin
 from aetia.signals.frames import F64, I64, Bool
+from aetia.signals.keys import dense_groups
 from aetia.signals.view import View
 
 MIN_SPANS = 8
@@ -83,11 +84,11 @@ def _contrast(view: View) -> Contrast:
     spans, hosts = view.spans, view.topology.instance_node
     base, incident = view.span_masks
     node = np.where(spans.instance >= 0, hosts[np.maximum(spans.instance, 0)], -1)
-    rows = np.flatnonzero((base | incident) & (node >= 0) & ~is_waiting(view))
+    rows = by_own_time(view)
+    rows = rows[((base | incident) & (node >= 0))[rows]]
     n_nodes, n_services = len(view.names.nodes), len(view.names.services)
     key = spans.operation[rows].astype(np.int64) * n_nodes + node[rows]
-    distinct, group = np.unique(key, return_inverse=True)
-    group = group.ravel()
+    distinct, group = dense_groups(key)
     shift = group_shift(spans.exclusive_ns[rows], group, incident[rows], len(distinct))
     failed = _error_rise(spans.error[rows], group, incident[rows], len(distinct))
     bad = np.maximum(shift.bounded, failed)

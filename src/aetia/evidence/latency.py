@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from aetia.evidence._edges import is_waiting
+from aetia.evidence._edges import by_own_time
 from aetia.evidence._material import material
 from aetia.evidence._memo import once
 from aetia.evidence._places import service_or_external
@@ -25,6 +25,7 @@ from aetia.model.entity import operation
 from aetia.model.errors import SignalError
 from aetia.plugins import plugin
 from aetia.signals.frames import I64
+from aetia.signals.keys import dense_groups
 from aetia.signals.view import View
 
 MIN_SCORE = 0.03
@@ -68,9 +69,10 @@ def _groups(view: View) -> tuple[GroupShift, I64]:
     def build(v: View) -> tuple[GroupShift, I64]:
         spans = v.spans
         base, incident = v.span_masks
-        rows = np.flatnonzero((base | incident) & ~is_waiting(v))
-        key, group = np.unique(spans.operation[rows], return_inverse=True)
-        return group_shift(spans.exclusive_ns[rows], group.ravel(), incident[rows], len(key)), key.astype(np.int64)
+        rows = by_own_time(v)
+        rows = rows[(base | incident)[rows]]
+        key, group = dense_groups(spans.operation[rows])
+        return group_shift(spans.exclusive_ns[rows], group, incident[rows], len(key)), key
 
     return once(view, "own time", build)
 

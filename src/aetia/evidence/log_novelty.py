@@ -14,6 +14,7 @@ import numpy as np
 
 from aetia.evidence._load import covered_seconds, traffic_ratio
 from aetia.evidence._memo import once
+from aetia.evidence._mentions import mentions_another
 from aetia.evidence._places import service_or_external
 from aetia.evidence._victims import explained_rows, severe_lines, slow_answers, unanswered_calls
 from aetia.evidence.channel import Finding, Reading
@@ -21,6 +22,7 @@ from aetia.model.diagnosis import Claim
 from aetia.model.errors import SignalError
 from aetia.plugins import plugin
 from aetia.signals.frames import SEVERITY_ERROR, SEVERITY_WARN, F64, I64, Bool
+from aetia.signals.keys import dense_groups
 from aetia.signals.stats import poisson_rate_p
 from aetia.signals.view import View
 
@@ -92,7 +94,7 @@ def _rates(view: View) -> _Rates:
         base, incident = v.log_masks
         used = (base | incident) & (logs.service >= 0) & ~_victim_lines(v)
         width = np.int64(max(len(logs.templates), 1))
-        key, pair = np.unique(logs.service[used] * width + logs.template[used], return_inverse=True)
+        key, pair = dense_groups(logs.service[used] * width + logs.template[used])
         return _Rates(
             service=key // width, template=key % width,
             base=np.bincount(pair[base[used]], minlength=len(key)),
@@ -124,7 +126,8 @@ def _scores(view: View, rates: _Rates) -> F64:
     weight = np.array([_weight(templates[t].severity, templates[t].exception) for t in rates.template.tolist()])
     benign = weight == WEIGHT["benign"]
     weight = np.where(benign & (rates.base > 0), 0.0, weight)
-    named = np.array([_names_another(view, int(t), int(s)) for t, s in zip(rates.template, rates.service, strict=True)])
+    pairs = zip(rates.template.tolist(), rates.service.tolist(), strict=True)
+    named = np.array([mentions_another(view, template, service) for template, service in pairs], np.bool_)
     weight = np.where(named, weight * DISCOUNT, weight)
     return np.where(rates.incident >= MIN_LINES, sure * rise * weight, 0.0)
 
@@ -133,12 +136,6 @@ def _weight(severity: int, exception: str | None) -> float:
     if severity >= SEVERITY_ERROR or exception is not None:
         return WEIGHT["error"]
     return WEIGHT["warn"] if severity == SEVERITY_WARN else WEIGHT["benign"]
-
-
-def _names_another(view: View, template: int, own: int) -> bool:
-    """Whether the line speaks of another service: then that one is the cause, or discovery is."""
-    text = view.logs.templates[template].text
-    return any(name in text for code, name in enumerate(view.names.services) if code != own and len(name) > 3)
 
 
 def _finding(view: View, rates: _Rates, row: int, score: float) -> Finding:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from aetia.evidence._edges import calls_of
+from aetia.evidence._edges import calls_of, service_entries
 from aetia.evidence._load import covered_seconds
 from aetia.evidence._memo import once
 from aetia.evidence._places import place, service_or_external
@@ -24,7 +24,6 @@ from aetia.model.errors import SignalError
 from aetia.model.window import NS_PER_SECOND
 from aetia.plugins import plugin
 from aetia.signals.frames import KIND_CLIENT, F64, I32, I64
-from aetia.signals.red import service_entry_mask
 from aetia.signals.view import View
 
 TOLERATED_LOSS = 0.4
@@ -70,7 +69,7 @@ def _served(view: View, of: str) -> tuple[F64, F64]:
             return _served_by_metrics(v, of)
         code, n = (spans.service, len(v.names.services)) if of == "service" else (spans.instance, len(v.names.instances))
         base, incident = v.span_masks
-        entry = service_entry_mask(spans) & (code >= 0)
+        entry = service_entries(v) & (code >= 0)
         rates: list[F64] = []
         for mask in (base, incident):
             seconds = max(covered_seconds(spans.start_ns, mask), 1e-9)

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from aetia.evidence._memo import once_for_facts
+from aetia.evidence._mentions import mentions_another
 from aetia.evidence._places import service_or_external
 from aetia.evidence._units import Units, column_args, event_text, find_column, units_of
 from aetia.evidence._violations import (
@@ -33,8 +35,10 @@ from aetia.model.diagnosis import Claim
 from aetia.model.entity import operation
 from aetia.plugins import plugin
 from aetia.signals.frames import F64, I32, I64, Bool
+from aetia.signals.keys import distinct
 from aetia.signals.stats import fisher_p
-from aetia.signals.view import View
+from aetia.signals.trees import child_index
+from aetia.signals.view import Facts, View
 
 FULL_LOG_P = 3.0
 CALLEE_WEIGHT = 0.5
@@ -115,7 +119,7 @@ def _score(view: View, units: Units, found: Violations) -> list[_Scored]:
     for index in range(count):
         if found.kind[index] == NOVEL and units.column_event[found.column[index]] != units.no_child_event:
             novel_unit[broken[index]] = True
-    health, last = _health(view, units), _last_callee(view)
+    health, last = _health(view, units), once_for_facts(view, "last callees", _last_callee)
     out: list[_Scored] = []
     for index in range(count):
         unit = broken[index]
@@ -191,14 +195,17 @@ def _share_blame(scored: list[_Scored], n_services: int) -> list[_Scored]:
     ]
 
 
-def _last_callee(view: View) -> I32:
+def _last_callee(facts: Facts) -> I32:
     """Per span, the service of its last finished child, followed through client spans; -1 when that is the own one."""
-    spans = view.spans
+    spans = facts.spans
     end = spans.start_ns + spans.duration_ns
-    child = np.flatnonzero(spans.parent >= 0)
-    order = child[np.lexsort((end[child], spans.parent[child]))]
+    child, first, owner = child_index(spans.parent)
     last = np.full(len(spans), -1, np.int64)
-    last[spans.parent[order]] = order
+    if len(child):
+        latest = np.zeros(len(spans), np.int64)
+        latest[owner] = np.maximum.reduceat(end[child], first)
+        child = child[end[child] == latest[spans.parent[child]]]
+        last[spans.parent[child]] = child
     follow = last.copy()
     for _ in range(3):
         inner = (follow >= 0) & (spans.service[np.maximum(follow, 0)] == spans.service) & (last[np.maximum(follow, 0)] >= 0)
@@ -220,7 +227,7 @@ def _health(view: View, units: Units) -> tuple[Bool, Bool]:
     severe_template = units.severe_event[: units.first_child_event]
     bad = logs.span[(logs.span >= 0) & severe_template[logs.template]]
     width = np.int64(len(view.names.services))
-    key = np.unique(spans.trace[bad].astype(np.int64) * width + spans.service[bad])
+    key = distinct(spans.trace[bad].astype(np.int64) * width + spans.service[bad])
     sick = np.isin(spans.trace[units.row].astype(np.int64) * width + spans.service[units.row], key)
     sick_units = np.bincount(units.context[sick & ~units.incident], minlength=contexts)
     now_sick = np.bincount(units.context[sick & units.incident], minlength=contexts)
@@ -239,10 +246,7 @@ def _health(view: View, units: Units) -> tuple[Bool, Bool]:
 def _names_another(view: View, units: Units, column: int, own: int) -> bool:
     """Whether a log line speaks of another service: then that one is the cause, or discovery is."""
     event = int(units.column_event[column])
-    if event >= units.first_child_event:
-        return False
-    text = view.logs.templates[event].text
-    return any(name in text for code, name in enumerate(view.names.services) if code != own and len(name) > 3)
+    return event < units.first_child_event and mentions_another(view, event, own)
 
 
 def _reading(view: View, units: Units, found: Violations, scored: list[_Scored]) -> Reading:

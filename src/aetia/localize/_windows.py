@@ -7,10 +7,9 @@ with the guard added to it.
 
 from __future__ import annotations
 
-import numpy as np
-
 from aetia.model.window import NS_PER_SECOND, Window, union_mask
 from aetia.signals.frames import I64
+from aetia.signals.keys import distinct
 from aetia.signals.view import View
 
 GUARD_S = 120
@@ -58,7 +57,7 @@ def _spare(view: View, table: str) -> tuple[Window, ...]:
     for guard_s in (GUARD_S, GUARD_S // 2, GUARD_S // 4):
         cut = tuple(part for w in windows for part in _without(w, Window(start - guard_s * NS_PER_SECOND, start)))
         inside = times[union_mask(cut, times)]
-        if len(np.unique(inside // step)) >= keep:
+        if len(distinct(inside // step)) >= keep:
             return cut
     return windows
 

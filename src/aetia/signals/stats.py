@@ -91,7 +91,11 @@ def grouped_auc(values: F64, group: NDArray[np.integer], is_incident: Bool, n_gr
     The normal approximation is that of Mann and Whitney (1947) with correction for ties.
     """
     order = np.lexsort((values, group))
-    v, g, inc = values[order], group[order].astype(np.int64), is_incident[order]
+    return auc_of_sorted(values[order], group[order].astype(np.int64), is_incident[order], n_groups)
+
+
+def auc_of_sorted(v: F64, g: I64, inc: Bool, n_groups: int) -> GroupedAuc:
+    """`grouped_auc` of values, groups and sides (n,) that are sorted by (group, value) already."""
     size = np.bincount(g, minlength=n_groups).astype(np.int64)
     ones = np.bincount(g[inc], minlength=n_groups).astype(np.int64)
     zeros = size - ones

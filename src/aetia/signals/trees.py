@@ -10,7 +10,8 @@ import numpy as np
 from aetia.signals.frames import I32, I64, Bool
 from aetia.signals.ids import U64
 
-_ROOM = 1 << 62
+_STEPS = 48
+"""Levels that are climbed one by one, which is cheap for traces of usual depth, before pointer doubling takes over."""
 
 
 def cut_cycles(parent: I32, start: I64, key: U64) -> tuple[I32, int]:
@@ -59,6 +60,13 @@ def climb(parent: I32, seeds: I32) -> Bool:
     marked = np.zeros(len(parent), np.bool_)
     seeds = seeds[seeds >= 0]
     marked[seeds] = True
+    for _ in range(_STEPS):
+        seeds = parent[seeds]
+        seeds = seeds[seeds >= 0]
+        seeds = seeds[~marked[seeds]]
+        if len(seeds) == 0:
+            return marked
+        marked[seeds] = True
     jump = parent
     while len(seeds):
         reached = jump[np.flatnonzero(marked)]
