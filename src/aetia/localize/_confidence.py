@@ -1,24 +1,33 @@
-"""How sure the answer is: a calibrated probability per hypothesis."""
+"""How sure the answer is: a calibrated probability per hypothesis.
+
+A logistic model over a few features of the board, fitted by `bench/fit_confidence.py` on simulated incidents (given and
+detected onset, all telemetry and metrics only, fault-free windows included) and on the two Nezha systems.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from aetia.localize._board import Board, contributions
-from aetia.localize._graph import CallGraph
 from aetia.signals.frames import F64, I64
 
-BIAS, PER_SCORE, PER_MARGIN, PER_CHANNEL = -2.0, 2.5, 2.5, 0.3
+FEATURES = ("constant", "score", "margin", "channels", "spans")
+WEIGHTS = np.array([-3.14, 3.1, 4.07, 0.14, 1.43])
 
 
-def probabilities(board: Board, score: F64, order: I64, graph: CallGraph) -> F64:
-    """Probability that each ranked candidate is a root, shape (ranked,); the first's is calibrated, the others share
-    what is left in proportion to their scores."""
+def features(board: Board, score: F64, order: I64, *, spans: bool) -> F64:
+    """Features of the first hypothesis, shape (5,): 1, its score, its lead over the second in units of score, channels
+    that support it (at most 4), and whether spans were recorded."""
     first = float(score[order[0]])
     second = float(score[order[1]]) if len(order) > 1 else 0.0
     channels = sum(weight >= 0.1 for weight, _ in contributions(board, int(order[0])))
-    logit = BIAS + PER_SCORE * first + PER_MARGIN * (first - second) / max(first, 1e-9) + PER_CHANNEL * min(channels, 4)
-    sure = 1.0 / (1.0 + float(np.exp(-logit)))
+    return np.array([1.0, first, first - second, float(min(channels, 4)), float(spans)])
+
+
+def probabilities(board: Board, score: F64, order: I64, *, spans: bool) -> F64:
+    """Probability that each ranked candidate is a root, shape (ranked,); the first's is calibrated, the others share
+    what is left in proportion to their scores."""
+    sure = 1.0 / (1.0 + float(np.exp(-(features(board, score, order, spans=spans) @ WEIGHTS))))
     rest = score[order].copy()
     rest[0] = 0.0
     total = float(rest.sum())

@@ -23,6 +23,8 @@ from aetia.signals.frames import F64, I64
 from aetia.signals.view import View
 
 MIN_SCORE = 0.05
+QUIET_SCORE, QUIET_PROBABILITY = 0.25, 0.2
+"""Below these, an answer needs a broken SLI to be worth giving."""
 CONVINCING = 0.9
 UNREACHED = 0.5
 """What is left of a candidate's score when no broken entry point depends on it."""
@@ -46,7 +48,13 @@ class Explain:
                 abstained="no channel found anything abnormal that could be a cause", silent=board.silent,
                 missing=missing(view),
             )  # fmt: skip
-        probability = probabilities(board, score, order, graph)
+        probability = probabilities(board, score, order, spans=len(view.spans) > 0)
+        if not incident.breaches and (score[order[0]] < QUIET_SCORE or probability[0] < QUIET_PROBABILITY):
+            return Localization(
+                abstained="not enough evidence: no entry point's SLI is broken in this window and nothing inside stands "
+                f"out (the most suspicious is {board.candidates[int(order[0])]} at {score[order[0]]:.2f})",
+                silent=board.silent, missing=missing(view),
+            )  # fmt: skip
         hypotheses, evidence = make_hypotheses(view, board, score, order, probability)
         roots = self._roots(score, order, graph)
         return Localization(

@@ -1,0 +1,82 @@
+"""What every channel has in common: quiet when nothing happens, with a reason, and not fooled by more load."""
+
+from __future__ import annotations
+
+import functools
+
+import pyarrow as pa
+import pytest
+from small_shop import call_graph, changes, everybody, gauges, look, read, steady, stepped, table, told
+
+from aetia.model.tables import LOGS
+from aetia.plugins import names
+from aetia.signals.view import View
+
+CHANNELS = names("channel")
+SURGE = 4.0
+
+
+def background(load: float = 1.0) -> pa.Table:
+    """Metrics of every kind that are as they always are; what follows the load rises with it from the onset on."""
+
+    def follows(level: float) -> list[object]:
+        return list(everybody("cpu_usage_percent", stepped(level, level * load)))
+
+    usual = [
+        *follows(8.0), *everybody("memory_usage_bytes", steady(3e8)), *everybody("jvm_gc_pause_ms", steady(5.0)),
+        *everybody("db_connections_active", stepped(4.0, 4.0 * load)), *everybody("network_packets_dropped", steady(2.0)),
+        *everybody("widgets_turning", steady(9.0)), *everybody("http_requests_per_second", stepped(3.0, 3.0 * load)),
+        *everybody("request_duration_ms", steady(12.0)), *everybody("request_error_ratio", steady(0.01)),
+    ]  # fmt: skip
+    counted = gauges(*everybody("container_restarts", steady(2.0)), noise=0.0)
+    return pa.concat_tables([gauges(*usual), counted])  # type: ignore[arg-type]
+
+
+@functools.cache
+def quiet() -> View:
+    return look(**told(), metrics=background(), topology=call_graph())
+
+
+@functools.cache
+def surge() -> View:
+    return look(**told(surge=SURGE), metrics=background(SURGE), topology=call_graph())
+
+
+def test_there_are_as_many_channels_as_there_were() -> None:
+    expected = {
+        "alerts", "branch_mix", "changes", "edge_gap", "errors", "hosts", "latency", "log_novelty", "metric_shift",
+        "network", "pools", "resources", "restarts", "runtime", "silence", "span_events",
+    }  # fmt: skip
+    assert expected <= set(CHANNELS)
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+def test_a_quiet_time_is_silent_and_says_why(name: str) -> None:
+    reading = read(name, quiet())
+    assert reading.findings == () and reading.silent
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+def test_four_times_the_load_is_no_fault(name: str) -> None:
+    if name == "metric_shift":
+        pytest.skip("traffic that rose is what this channel is there to report, as somebody's symptom")
+    assert read(name, surge()).findings == ()
+
+
+def test_four_times_the_load_is_a_symptom_at_most() -> None:
+    assert all(not finding.own for finding in read("metric_shift", surge()).findings)
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+def test_half_the_load_is_no_fault(name: str) -> None:
+    if name == "metric_shift":
+        pytest.skip("traffic that fell is what this channel is there to report, as somebody's symptom")
+    calm = look(**told(surge=0.5, per_second=2.0), metrics=background(0.5), topology=call_graph())
+    assert read(name, calm).findings == ()
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+def test_nothing_at_all_is_silent_and_says_why(name: str) -> None:
+    for view in (look(), look(logs=table(LOGS, [])), look(changes=changes())):
+        reading = read(name, view)
+        assert reading.findings == () and reading.silent
