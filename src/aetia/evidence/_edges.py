@@ -8,14 +8,15 @@ import numpy as np
 
 from aetia.evidence._memo import once, once_for_facts
 from aetia.signals.frames import I32, I64, KIND_CLIENT, KIND_PRODUCER, Bool
+from aetia.signals.keys import dense_groups, dense_rows, sorted_in_groups
 from aetia.signals.paths import deepest_error
-from aetia.signals.red import EdgeCalls, edge_calls, service_entry_mask
+from aetia.signals.red import edge_calls, service_entry_mask
 from aetia.signals.view import Facts, View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calls:
-    """c remote calls inside the windows: service codes of both ends, the operation called (of the server span, or of
+    """c remote calls inside the windows, in order of caller, callee, operation and gap: service codes of both ends, the operation called (of the server span, or of
     the client span when no server span exists), gap in ns (client duration minus server duration, or the whole client
     duration), whether the server side is missing, whether the call failed at the client, the client span's row."""
 
@@ -65,39 +66,51 @@ def service_entries(view: View) -> Bool:
     return once_for_facts(view, "service entries", lambda facts: service_entry_mask(facts.spans))
 
 
-def by_own_time(view: View) -> I64:
-    """Spans that do not wait for another party, in order of their exclusive time."""
+def by_own_time(view: View, node: I32 | None = None) -> I64:
+    """Spans that do not wait for another party, in order of operation, then `node` (per span, -1 unknown) where it is
+    given, then exclusive time: groups of them need no further sort, whatever the windows."""
 
     def build(facts: Facts) -> I64:
         rows = np.flatnonzero(~is_waiting(view))
-        return rows[np.argsort(facts.spans.exclusive_ns[rows])]
+        group = facts.spans.operation[rows].astype(np.int64) + 1
+        if node is not None:
+            group = group * (int(node.max(initial=-1)) + 2) + node[rows] + 1
+        return rows[sorted_in_groups(facts.spans.exclusive_ns[rows], dense_groups(group)[1])]
 
-    return once_for_facts(view, "spans by own time", build)
+    return once_for_facts(view, "spans by own time" if node is None else "spans by node and own time", build)
 
 
-def _paired_calls(facts: Facts) -> EdgeCalls:
-    """Calls that fill their parent: without a client span the caller's own work is in between."""
-    every = edge_calls(facts.spans)
-    return every.take(np.flatnonzero(every.paired))
+def _every_call(facts: Facts) -> Calls:
+    """All remote calls in order of caller, callee, operation and gap, none of them in an incident."""
+    spans = facts.spans
+    pairs = edge_calls(spans)
+    # Without a client span the caller's own work is in between: only a call that fills its parent tells of the link.
+    kept = np.flatnonzero(pairs.paired)
+    child, parent = pairs.child[kept], pairs.parent[kept]
+    blind = np.flatnonzero(spans.peer >= 0)
+    row = np.concatenate([parent, blind]).astype(np.int64)
+    caller = spans.service[row]
+    callee = np.concatenate([spans.service[child], spans.peer[blind]]).astype(np.int32)
+    operation = np.concatenate([spans.operation[child], spans.operation[blind]]).astype(np.int32)
+    gap = np.concatenate([pairs.gap_ns[kept], spans.duration_ns[blind]])
+    server = np.concatenate([child, np.full(len(blind), -1)]).astype(np.int64)
+    order = sorted_in_groups(gap, dense_rows(caller, callee, operation)[1])
+    row, server = row[order], server[order]
+    return Calls(
+        caller=caller[order], callee=callee[order], operation=operation[order], gap_ns=gap[order], row=row, server=server,
+        blind=server < 0, failed=spans.error[row], refused=spans.error[row] & _bad_answer(spans.status_code[row]),
+        incident=np.zeros(len(row), np.bool_),
+    )  # fmt: skip
 
 
 def _build(view: View) -> Calls:
-    spans = view.spans
     base, incident = view.span_masks
-    used = base | incident
-    pairs = once_for_facts(view, "paired calls", _paired_calls)
-    chosen = used[pairs.parent]
-    child, parent, gap = pairs.child[chosen], pairs.parent[chosen], pairs.gap_ns[chosen]
-    blind = np.flatnonzero((spans.peer >= 0) & used)
-    row = np.concatenate([parent, blind]).astype(np.int64)
+    every = once_for_facts(view, "every remote call", _every_call)
+    kept = np.flatnonzero((base | incident)[every.row])
     return Calls(
-        caller=spans.service[row],
-        callee=np.concatenate([spans.service[child], spans.peer[blind]]).astype(np.int32),
-        operation=np.concatenate([spans.operation[child], spans.operation[blind]]).astype(np.int32),
-        gap_ns=np.concatenate([gap, spans.duration_ns[blind]]),
-        row=row, server=np.concatenate([child, np.full(len(blind), -1)]).astype(np.int64),
-        blind=np.concatenate([np.zeros(len(child), np.bool_), np.ones(len(blind), np.bool_)]),
-        failed=spans.error[row], refused=spans.error[row] & _bad_answer(spans.status_code[row]), incident=incident[row],
+        caller=every.caller[kept], callee=every.callee[kept], operation=every.operation[kept], gap_ns=every.gap_ns[kept],
+        row=every.row[kept], server=every.server[kept], blind=every.blind[kept], failed=every.failed[kept],
+        refused=every.refused[kept], incident=incident[every.row[kept]],
     )  # fmt: skip
 
 

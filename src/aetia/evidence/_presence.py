@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aetia.evidence._memo import once
+from aetia.evidence._memo import once, once_for_facts
 from aetia.signals.frames import I32, I64, Bool
-from aetia.signals.view import View
+from aetia.signals.view import Facts, View
 
 NEVER = np.iinfo(np.int64).max
 
@@ -30,23 +30,30 @@ def presence(view: View) -> Presence:
 
 def _build(view: View) -> Presence:
     n = len(view.names.instances)
-    base, incident = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    first, last = np.full(n, NEVER), np.full(n, -1, np.int64)
-
-    def add(instance: I32, time_ns: I64, masks: tuple[Bool, Bool]) -> None:
-        known = instance >= 0
-        if not known.any():
-            return
-        for target, mask in ((base, masks[0]), (incident, masks[1])):
-            target += np.bincount(instance[known & mask], minlength=n)
-        order = np.flatnonzero(known)  # rows are in time order: the first assignment from the back wins
-        first[instance[order[::-1]]] = np.minimum(first[instance[order[::-1]]], time_ns[order[::-1]])
-        last[instance[order]] = np.maximum(last[instance[order]], time_ns[order])
-
-    add(view.spans.instance, view.spans.start_ns, view.span_masks)
-    add(view.logs.instance, view.logs.time_ns, view.log_masks)
+    first, last = (times.copy() for times in once_for_facts(view, "instances heard", _heard))
+    base, incident = (
+        _rows(view.spans.instance, span_mask, n) + _rows(view.logs.instance, log_mask, n)
+        for span_mask, log_mask in zip(view.span_masks, view.log_masks, strict=True)
+    )
     _add_metrics(view, base, incident, first, last)
     return Presence(base=base, incident=incident, first_ns=first, last_ns=last)
+
+
+def _rows(instance: I32, mask: Bool, n: int) -> I64:
+    """Rows of each instance inside a mask, shape (n,)."""
+    return np.bincount(instance[mask] + 1, minlength=n + 1)[1:]
+
+
+def _heard(facts: Facts) -> tuple[I64, I64]:
+    """First and last time of any span or log line per instance."""
+    n = len(facts.names.instances)
+    first, last = np.full(n + 1, NEVER), np.full(n + 1, -1, np.int64)  # the last place serves rows of no instance
+    for instance, time_ns in ((facts.spans.instance, facts.spans.start_ns), (facts.logs.instance, facts.logs.time_ns)):
+        begin, end = np.full(n + 1, NEVER), np.full(n + 1, -1, np.int64)
+        begin[instance[::-1]] = time_ns[::-1]  # rows are in time order: the last assignment stays
+        end[instance] = time_ns
+        first, last = np.minimum(first, begin), np.maximum(last, end)
+    return first[:n], last[:n]
 
 
 def _add_metrics(view: View, base: I64, incident: I64, first: I64, last: I64) -> None:

@@ -55,7 +55,9 @@ def _build(view: View, what: str) -> Residual:
     row = np.where(blamed & (common > 0), row_of[np.maximum(shown_by, 0)], row_of)
     usable = row >= 0
     usable[usable] &= moved.usable[row[usable]]
-    return Residual(score=np.where(usable, score, 0.0), row=np.where(usable, row, -1), common=np.where(blamed, common, 0.0))
+    return Residual(
+        score=np.where(usable, score, 0.0), row=np.where(usable, row, -1), common=np.where(blamed, common, 0.0)
+    )
 
 
 def _worst(view: View, what: str) -> tuple[I64, F64, F64]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aetia.signals.frames import F64, I64, Bool
-from aetia.signals.keys import sorted_in_groups, stable_order
+from aetia.signals.keys import sorted_in_groups
 from aetia.signals.stats import auc_of_sorted
 
 NS_PER_MS = 1e6
@@ -34,11 +34,13 @@ class GroupShift:
 def group_shift(values_ns: I64, group: I64, incident: Bool, n_groups: int) -> GroupShift:
     """Mann-Whitney U with average ranks for ties, per group; groups without samples on a side have bounded 0.
 
-    Values that come in ascending order are not sorted again.
+    Rows that come in order of group and value are not sorted again.
     """
-    ascending = not np.any(values_ns[1:] < values_ns[:-1])
-    order = stable_order(group) if ascending else sorted_in_groups(values_ns, group)
-    ordered, g, inc = values_ns[order] / NS_PER_MS, group[order], incident[order]
+    g, ordered, inc = group, values_ns, incident
+    if np.any((group[1:] < group[:-1]) | ((group[1:] == group[:-1]) & (values_ns[1:] < values_ns[:-1]))):
+        order = sorted_in_groups(values_ns, group)
+        g, ordered, inc = group[order], values_ns[order], incident[order]
+    ordered = ordered / NS_PER_MS
     n_incident = np.bincount(g[inc], minlength=n_groups)
     n_base = np.bincount(g[~inc], minlength=n_groups)
     test = auc_of_sorted(ordered, g, inc, n_groups)
@@ -65,7 +67,9 @@ def _quantiles(ordered: F64, group: I64, n_groups: int) -> tuple[F64, F64]:
     top = len(ordered) - 1
 
     def at(share: float) -> F64:
-        return np.where(count > 0, ordered[np.minimum(left + (share * np.maximum(count - 1, 0)).astype(np.int64), top)], 0.0)
+        return np.where(
+            count > 0, ordered[np.minimum(left + (share * np.maximum(count - 1, 0)).astype(np.int64), top)], 0.0
+        )
 
     low, high = at(0.5), ordered[np.minimum(left + count // 2, top)]
     median = np.where(count > 0, 0.5 * (low + high), 0.0)

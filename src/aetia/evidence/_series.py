@@ -9,7 +9,7 @@ import numpy as np
 
 from aetia.evidence._memo import once
 from aetia.model.errors import SignalError
-from aetia.signals.frames import I64, F64, Bool, MetricFrame
+from aetia.signals.frames import F64, I64, Bool, MetricFrame
 from aetia.signals.view import View
 
 ENOUGH_BINS = 6

@@ -64,9 +64,21 @@ def find_violations(units: Units) -> Violations:
     missing = enough & ~severe & (rate >= REQUIRED)
     fresh = (rate <= RARE) & (units.incident_rate > 2 * rate) & (n_incident > 0) & (enough | severe)
     parts = [
-        _test(MISSING, columns[missing], n_base - units.base_hits, n_base, n_incident - units.incident_hits, n_incident, missing),
-        _test(SEVERE, columns[fresh & severe], units.base_hits, n_base, units.incident_hits, n_incident, fresh & severe),
-        _test(NOVEL, columns[fresh & ~severe], units.base_hits, n_base, units.incident_hits, n_incident, fresh & ~severe),
+        _test(
+            MISSING,
+            columns[missing],
+            n_base - units.base_hits,
+            n_base,
+            n_incident - units.incident_hits,
+            n_incident,
+            missing,
+        ),
+        _test(
+            SEVERE, columns[fresh & severe], units.base_hits, n_base, units.incident_hits, n_incident, fresh & severe
+        ),
+        _test(
+            NOVEL, columns[fresh & ~severe], units.base_hits, n_base, units.incident_hits, n_incident, fresh & ~severe
+        ),
         _pairs(units),
     ]
     return _join(parts)

@@ -56,7 +56,9 @@ class Changes:
                 )
             )  # fmt: skip
         findings.sort(key=lambda f: (-f.score, f.entity.name))
-        return Reading(findings=tuple(findings), silent=None if findings else "no change was recorded shortly before the onset")
+        return Reading(
+            findings=tuple(findings), silent=None if findings else "no change was recorded shortly before the onset"
+        )
 
     def measure(self, view: View, **args: Any) -> dict[str, Any]:
         for change in recorded(view):

@@ -75,7 +75,7 @@ class EdgeGap:
     def measure(self, view: View, **args: Any) -> dict[str, Any]:
         if "metric" in args:
             return measure_series(view, args)
-        calls, shift, key = _groups(view)
+        _, shift, key = _groups(view)
         names = view.names
         for group in range(len(key)):
             if _group_args(view, key[group]) == args:
@@ -107,9 +107,11 @@ def _span_edges(view: View) -> _Edges | None:
     _, shift, key = _groups(view)
     bounded, base_median = _with_pools(calls, shift, key)
     n = shift.incident_count
-    mass = n * np.maximum(shift.incident_median - base_median, 0.0)
+    rise = np.maximum(shift.incident_median - base_median, 0.0)
+    late, late_ms = _late_share(view, shift)
+    mass = n * np.maximum(rise, late_ms * late)
     edge_key, edge = dense_rows(key[:, 0], key[:, 1])
-    bounded = bounded * material(view, shift.incident_median - base_median)
+    bounded = np.maximum(bounded * material(view, rise), late * material(view, late_ms))
     weight = np.sqrt(n)
     total = np.bincount(edge, weight, len(edge_key))
     score = np.bincount(edge, weight * bounded, len(edge_key)) / np.maximum(total, 1e-9)
@@ -151,7 +153,9 @@ def _with_pools(calls: Calls, shift: GroupShift, key: I64) -> tuple[F64, F64]:
         pool = calls.gap_ns[base & (calls.callee == key[group, 1])]
         if len(pool) < MIN_POOL:
             pool = calls.gap_ns[base]
-        own = calls.gap_ns[calls.incident & (np.stack([calls.caller, calls.callee, calls.operation], 1) == key[group]).all(1)]
+        own = calls.gap_ns[
+            calls.incident & (np.stack([calls.caller, calls.callee, calls.operation], 1) == key[group]).all(1)
+        ]
         values = np.concatenate([pool, own])
         side = np.arange(len(values)) >= len(pool)
         alone = group_shift(values, np.zeros(len(values), np.int64), side, 1)

@@ -53,7 +53,9 @@ class Errors:
         else:
             findings = [*_from_operations(view), *_from_edges(view)]
         findings.sort(key=lambda f: (-f.score, f.entity.name))
-        return Reading(findings=tuple(findings), silent=None if findings else "no more errors began anywhere than before")
+        return Reading(
+            findings=tuple(findings), silent=None if findings else "no more errors began anywhere than before"
+        )
 
     def measure(self, view: View, **args: Any) -> dict[str, Any]:
         if "metric" in args:
@@ -160,7 +162,8 @@ def _from_operations(view: View) -> list[Finding]:
     f_score = np.divide(2 * best * share, best + share, out=np.zeros(n), where=best + share > 0)
     score = np.sqrt(best * f_score)
     return [
-        _operation_finding(view, table, code, service, float(score[code])) for code in np.flatnonzero(score >= MIN_SCORE).tolist()
+        _operation_finding(view, table, code, service, float(score[code]))
+        for code in np.flatnonzero(score >= MIN_SCORE).tolist()
     ]
 
 
@@ -168,7 +171,10 @@ def _operation_finding(view: View, table: _Table, code: int, service: I64, score
     groups = np.flatnonzero(service == code)
     row = int(groups[np.argmax(table.mass[groups])])
     args = _operation_args(view, int(table.key[row, 0]))
-    before, after = float(table.base_hits[row] / max(table.base_units[row], 1)), float(table.hits[row] / max(table.units[row], 1))
+    before, after = (
+        float(table.base_hits[row] / max(table.base_units[row], 1)),
+        float(table.hits[row] / max(table.units[row], 1)),
+    )
     share = table.mass[row] / max(float(table.mass[groups].sum()), 1e-9)
     single = share > 0.9 and len(groups) > 1
     slow = _fails_slowly(view, int(table.key[row, 0]))
@@ -216,7 +222,10 @@ def _edge_finding(view: View, table: _Table, row: int, code: int, degree: int, s
     refused = 2 * int(table.refused[row]) > int(table.hits[row])
     if broken == 1 and degree > 1 and where.level == "service" and not refused:
         where = entity.edge(args["caller"], args["callee"], blamed=view.names.services[code])
-    before, after = float(table.base_hits[row] / max(table.base_units[row], 1)), float(table.hits[row] / max(table.units[row], 1))
+    before, after = (
+        float(table.base_hits[row] / max(table.base_units[row], 1)),
+        float(table.hits[row] / max(table.units[row], 1)),
+    )
     fault_class, fault = _edge_fault(where, refused=refused)
     how = "are answered with an error" if refused else "fail without an answer"
     return Finding(

@@ -83,8 +83,8 @@ def contrast_of(view: View) -> Contrast:
 def _contrast(view: View) -> Contrast:
     spans, hosts = view.spans, view.topology.instance_node
     base, incident = view.span_masks
-    node = np.where(spans.instance >= 0, hosts[np.maximum(spans.instance, 0)], -1)
-    rows = by_own_time(view)
+    node = np.append(hosts, np.int32(-1))[spans.instance]
+    rows = by_own_time(view, node)
     rows = rows[((base | incident) & (node >= 0))[rows]]
     n_nodes, n_services = len(view.names.nodes), len(view.names.services)
     key = spans.operation[rows].astype(np.int64) * n_nodes + node[rows]

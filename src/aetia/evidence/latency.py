@@ -126,7 +126,9 @@ def _from_metrics(view: View) -> list[Finding]:
         series = view.metrics.series[row]
         before, after = float(moved.base[row]), float(moved.level[row])
         onset = int(moved.onset_ns[row]) if moved.onset_ns[row] >= 0 else None
-        text = f"{series.raw} of {view.names.services[series.service]} went from {before:.4g} to {after:.4g} {series.unit}"
+        text = (
+            f"{series.raw} of {view.names.services[series.service]} went from {before:.4g} to {after:.4g} {series.unit}"
+        )
         text += ", like that of every caller" if left.common[service] > 0 else ", more than its callees explain"
         out.append(
             Finding(

@@ -21,7 +21,7 @@ from aetia.evidence.channel import Finding, Reading
 from aetia.model.diagnosis import Claim
 from aetia.model.errors import SignalError
 from aetia.plugins import plugin
-from aetia.signals.frames import SEVERITY_ERROR, SEVERITY_WARN, F64, I64, Bool
+from aetia.signals.frames import F64, I64, SEVERITY_ERROR, SEVERITY_WARN, Bool
 from aetia.signals.keys import dense_groups
 from aetia.signals.stats import poisson_rate_p
 from aetia.signals.view import View
@@ -85,7 +85,9 @@ class LogNovelty:
                     "incident": rates.incident[row] / max(rates.incident_seconds, 1e-9) * 60.0,
                     "baseline_lines": int(rates.base[row]), "incident_lines": int(rates.incident[row]), "unit": "lines/min",
                 }  # fmt: skip
-        raise SignalError(f"{args['service']} prints no line like “{args['template']}” in the windows of this telemetry.")
+        raise SignalError(
+            f"{args['service']} prints no line like “{args['template']}” in the windows of this telemetry."
+        )
 
 
 def _rates(view: View) -> _Rates:

@@ -42,7 +42,9 @@ class Restarts:
         ]
         findings += _replaced(view, presence(view))
         findings.sort(key=lambda f: (-f.score, f.entity.name))
-        return Reading(findings=tuple(findings), silent=None if findings else "no restart was counted, no instance replaced")
+        return Reading(
+            findings=tuple(findings), silent=None if findings else "no restart was counted, no instance replaced"
+        )
 
     def measure(self, view: View, **args: Any) -> dict[str, Any]:
         if "metric" in args:

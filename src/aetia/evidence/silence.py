@@ -23,7 +23,7 @@ from aetia.model.diagnosis import Claim
 from aetia.model.errors import SignalError
 from aetia.model.window import NS_PER_SECOND
 from aetia.plugins import plugin
-from aetia.signals.frames import KIND_CLIENT, F64, I32, I64
+from aetia.signals.frames import F64, I32, I64, KIND_CLIENT
 from aetia.signals.view import View
 
 TOLERATED_LOSS = 0.4
@@ -67,7 +67,9 @@ def _served(view: View, of: str) -> tuple[F64, F64]:
         spans = v.spans
         if len(spans) == 0:
             return _served_by_metrics(v, of)
-        code, n = (spans.service, len(v.names.services)) if of == "service" else (spans.instance, len(v.names.instances))
+        code, n = (
+            (spans.service, len(v.names.services)) if of == "service" else (spans.instance, len(v.names.instances))
+        )
         base, incident = v.span_masks
         entry = service_entries(v) & (code >= 0)
         rates: list[F64] = []
@@ -172,7 +174,15 @@ def _instances(view: View) -> list[Finding]:
         if where is not None:
             args = {"what": "instance", "name": view.names.instances[code]}
             out.append(
-                _finding(view, where, float(lost[code]), args, float(before[code]), float(after[code]), "while its siblings go on")
+                _finding(
+                    view,
+                    where,
+                    float(lost[code]),
+                    args,
+                    float(before[code]),
+                    float(after[code]),
+                    "while its siblings go on",
+                )
             )
     return out
 
@@ -238,7 +248,9 @@ def _gone_by(view: View, gone: np.ndarray, code: I32, level: str) -> list[Findin
 
 def _measure_gone(view: View, args: dict[str, Any]) -> dict[str, Any]:
     service, instance = _owners(view)
-    code, vocabulary = (instance, view.names.instances) if args["level"] == "instance" else (service, view.names.services)
+    code, vocabulary = (
+        (instance, view.names.instances) if args["level"] == "instance" else (service, view.names.services)
+    )
     if args["name"] not in vocabulary:
         raise SignalError(f"no {args['level']} {args['name']} in this telemetry.")
     own: I64 = np.flatnonzero(code == vocabulary.index(args["name"]))

@@ -16,6 +16,7 @@ from aetia.evidence._memo import once_for_facts
 from aetia.evidence._mentions import mentions_another
 from aetia.evidence._places import service_or_external
 from aetia.evidence._units import Units, column_args, event_text, find_column, units_of
+from aetia.evidence._victims import explained_rows, slow_answers, unanswered_calls
 from aetia.evidence._violations import (
     BROKEN_PAIR,
     KIND_NAMES,
@@ -29,12 +30,11 @@ from aetia.evidence._violations import (
     violating_units,
     violations_of,
 )
-from aetia.evidence._victims import explained_rows, slow_answers, unanswered_calls
 from aetia.evidence.channel import Finding, Reading
 from aetia.model.diagnosis import Claim
 from aetia.model.entity import operation
 from aetia.plugins import plugin
-from aetia.signals.frames import F64, I32, I64, Bool
+from aetia.signals.frames import I32, I64, Bool
 from aetia.signals.keys import distinct
 from aetia.signals.stats import fisher_p
 from aetia.signals.trees import child_index
@@ -131,7 +131,14 @@ def _score(view: View, units: Units, found: Violations) -> list[_Scored]:
 
 
 def _score_one(
-    view: View, units: Units, found: Violations, index: int, free: I64, novel_unit: Bool, health: tuple[Bool, Bool], last: I32
+    view: View,
+    units: Units,
+    found: Violations,
+    index: int,
+    free: I64,
+    novel_unit: Bool,
+    health: tuple[Bool, Bool],
+    last: I32,
 ) -> _Scored | None:
     if len(free) == 0:
         return None
@@ -156,7 +163,9 @@ def _score_one(
         weight = DISCOUNT
     score = (rate - base_rate) * min(1.0, -float(np.log10(max(p, 1e-300))) / FULL_LOG_P) * weight
     callee = -1
-    if kind in (MISSING, BROKEN_PAIR) and (units.is_child()[column] or units.column_event[column] == units.no_child_event):
+    if kind in (MISSING, BROKEN_PAIR) and (
+        units.is_child()[column] or units.column_event[column] == units.no_child_event
+    ):
         callee = _majority(last[units.row[free]])
     rows = units.row[free]
     return _Scored(
@@ -182,13 +191,21 @@ def _share_blame(scored: list[_Scored], n_services: int) -> list[_Scored]:
     out = list(scored)
     for callee, who in callers.items():
         best = {s: max((i.score for i in scored if i.service == s and i.callee == callee), default=0.0) for s in who}
-        blame = 1.0 - float(np.prod([1.0 - v for v in best.values()])) if len(who) > 1 else CALLEE_WEIGHT * max(best.values())
+        blame = (
+            1.0 - float(np.prod([1.0 - v for v in best.values()]))
+            if len(who) > 1
+            else CALLEE_WEIGHT * max(best.values())
+        )
         source = max((i for i in scored if i.callee == callee), key=lambda i: i.score)
         out.append(
-            _Scored(index=source.index, service=callee, rate=source.rate, score=blame, callee=-1, first_ns=source.first_ns)
+            _Scored(
+                index=source.index, service=callee, rate=source.rate, score=blame, callee=-1, first_ns=source.first_ns
+            )
         )
     return [
-        _Scored(index=i.index, service=i.service, rate=i.rate, score=0.5 * i.score, callee=i.callee, first_ns=i.first_ns)
+        _Scored(
+            index=i.index, service=i.service, rate=i.rate, score=0.5 * i.score, callee=i.callee, first_ns=i.first_ns
+        )
         if i.callee in shared and i.service != i.callee
         else i
         for i in out
@@ -208,7 +225,9 @@ def _last_callee(facts: Facts) -> I32:
         last[spans.parent[child]] = child
     follow = last.copy()
     for _ in range(3):
-        inner = (follow >= 0) & (spans.service[np.maximum(follow, 0)] == spans.service) & (last[np.maximum(follow, 0)] >= 0)
+        inner = (
+            (follow >= 0) & (spans.service[np.maximum(follow, 0)] == spans.service) & (last[np.maximum(follow, 0)] >= 0)
+        )
         if not inner.any():
             break
         follow = np.where(inner, last[np.maximum(follow, 0)], follow)

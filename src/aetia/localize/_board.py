@@ -158,7 +158,9 @@ def _hosted(view: View, of_nodes: F64, n: int) -> F64:
     both = (service >= 0) & (host >= 0)
     if both.any() and of_nodes.shape[1]:
         strength = 1.0 - np.prod(1.0 - of_nodes, axis=0)
-        np.maximum.at(explained, service[both], np.where(strength >= SICK_HOST, HOST_EXPLAINS * strength, 0.0)[host[both]])
+        np.maximum.at(
+            explained, service[both], np.where(strength >= SICK_HOST, HOST_EXPLAINS * strength, 0.0)[host[both]]
+        )
     return explained
 
 

@@ -41,7 +41,11 @@ def _decide(best: Mapping[tuple[str, FaultClass], Finding], findings: Mapping[st
 
     changed = best.get(("changes", "C"))
     logical = max(score("errors", "C"), score("span_events", "C"))
-    pressure, internals, pool = max(score("resources", "B"), score("hosts", "B")), score("runtime", "F"), score("pools", "B")
+    pressure, internals, pool = (
+        max(score("resources", "B"), score("hosts", "B")),
+        score("runtime", "F"),
+        score("pools", "B"),
+    )
     death = max((("restarts", "A"), ("silence", "A"), ("errors", "A")), key=lambda k: score(*k))
     if score(*death) >= CLEAR:
         leak = [f for f in findings.get("resources", ()) if f.fault == "memory" and f.score >= LEAK]
@@ -65,7 +69,9 @@ def _decide(best: Mapping[tuple[str, FaultClass], Finding], findings: Mapping[st
 
 def _logical(best: Mapping[tuple[str, FaultClass], Finding]) -> Finding:
     """Exceptions are told from bare wrong codes by what the service printed."""
-    printed = [best[c, "C"] for c in ("span_events", "log_novelty") if (c, "C") in best and best[c, "C"].fault == "exception"]
+    printed = [
+        best[c, "C"] for c in ("span_events", "log_novelty") if (c, "C") in best and best[c, "C"].fault == "exception"
+    ]
     spoken = [f for f in printed if f.score >= CLEAR]
     if spoken:
         return max(spoken, key=lambda f: f.score)

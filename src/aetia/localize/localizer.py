@@ -36,4 +36,6 @@ def ranked(scores: Mapping[str, float], *, nothing: str = "no service scored abo
     """A localization from a score per service name; services with a score of zero or less are left out."""
     order = sorted((-score, name) for name, score in scores.items() if score > 0)
     hypotheses = tuple(Hypothesis(entity=entity.service(name), score=float(-negative)) for negative, name in order)
-    return Localization(hypotheses=hypotheses, roots=(0,) if hypotheses else (), abstained=None if hypotheses else nothing)
+    return Localization(
+        hypotheses=hypotheses, roots=(0,) if hypotheses else (), abstained=None if hypotheses else nothing
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -84,10 +84,6 @@ class EdgeCalls:
 
     def __len__(self) -> int:
         return len(self.child)
-
-    def take(self, rows: I64) -> EdgeCalls:
-        """Some of the calls."""
-        return EdgeCalls(**{item.name: getattr(self, item.name)[rows] for item in fields(self)})
 
 
 def service_entry_mask(spans: SpanFrame) -> Bool:

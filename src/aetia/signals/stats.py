@@ -101,15 +101,16 @@ def auc_of_sorted(v: F64, g: I64, inc: Bool, n_groups: int) -> GroupedAuc:
     zeros = size - ones
     rank_sum, ties = np.zeros(n_groups), np.zeros(n_groups)
     if len(v):
-        new = np.ones(len(v), np.bool_)
-        new[1:] = (v[1:] != v[:-1]) | (g[1:] != g[:-1])
-        start = np.flatnonzero(new)
-        length = np.diff(np.append(start, len(v)))
-        run = np.cumsum(new) - 1
-        before = np.concatenate([[0], np.cumsum(size)[:-1]])
-        rank = (start - before[g[start]] + 1 + (length - 1) / 2.0)[run]
+        before = np.cumsum(size) - size
+        rank = np.arange(1.0, len(v) + 1) - np.repeat(before, size)
+        tied = np.flatnonzero((v[1:] == v[:-1]) & (g[1:] == g[:-1]))
+        if len(tied):  # only rows in runs of equal values need the mean rank of their run
+            start = tied[np.append(True, np.diff(tied) > 1)]
+            length = np.diff(np.append(np.flatnonzero(np.append(True, np.diff(tied) > 1)), len(tied))) + 1
+            rows = np.repeat(start - np.cumsum(length) + length, length) + np.arange(int(length.sum()))
+            rank[rows] = np.repeat(rank[start] + (length - 1) / 2.0, length)
+            ties = np.bincount(g[start], length.astype(np.float64) ** 3 - length, n_groups)
         rank_sum = np.bincount(g[inc], rank[inc], n_groups)
-        ties = np.bincount(g[start], length.astype(np.float64) ** 3 - length, n_groups)
     n1, n0, n = ones.astype(np.float64), zeros.astype(np.float64), size.astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         u = rank_sum - n1 * (n1 + 1) / 2
