@@ -72,11 +72,15 @@ def usual(rng: np.random.Generator) -> Call:
     cart = Call(service="cart", name="Get", own=own(4.0), calls=(vault,), lines=(("INFO", f"cart {number} loaded"),))
     price = Call(service="price", name="Quote", own=own(4.0), lines=(("INFO", f"quote {number} given"),))
     stock = Call(service="stock", name="Reserve", own=own(5.0), lines=(("INFO", f"reserved item {number}"),))
-    order = Call(service="order", name="Place", own=own(5.0), calls=(stock, price), lines=(("INFO", f"placed order {number}"),))
+    order = Call(
+        service="order", name="Place", own=own(5.0), calls=(stock, price), lines=(("INFO", f"placed order {number}"),)
+    )
     return Call(service="web", name="POST /order", own=own(4.0), calls=(cart, order))
 
 
-def told(story: Story | None = None, *, per_second: float = 1.0, surge: float = 1.0, seed: int = 0) -> dict[str, pa.Table]:
+def told(
+    story: Story | None = None, *, per_second: float = 1.0, surge: float = 1.0, seed: int = 0
+) -> dict[str, pa.Table]:
     """Spans and logs of a story: `per_second` requests, `surge` times as many from the onset on."""
     rng = np.random.default_rng(seed)
     spans: list[dict[str, Any]] = []
@@ -182,7 +186,10 @@ def table(schema: pa.Schema, rows: list[dict[str, Any]]) -> pa.Table:
 
 def changes(*rows: tuple[str, str, float]) -> pa.Table:
     """(kind, service, seconds since the onset) per change."""
-    return table(CHANGES, [{"time": ONSET + int(s * SECOND), "kind": k, "service": n, "description": f"{k} of {n}"} for k, n, s in rows])
+    return table(
+        CHANGES,
+        [{"time": ONSET + int(s * SECOND), "kind": k, "service": n, "description": f"{k} of {n}"} for k, n, s in rows],
+    )
 
 
 def call_graph() -> pa.Table:

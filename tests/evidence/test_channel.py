@@ -50,6 +50,11 @@ def test_there_are_as_many_channels_as_there_were() -> None:
     assert expected <= set(CHANNELS)
 
 
+@functools.cache
+def half() -> View:
+    return look(**told(surge=0.5, per_second=2.0), metrics=background(0.5), topology=call_graph())
+
+
 @pytest.mark.parametrize("name", CHANNELS)
 def test_a_quiet_time_is_silent_and_says_why(name: str) -> None:
     reading = read(name, quiet())
@@ -58,21 +63,21 @@ def test_a_quiet_time_is_silent_and_says_why(name: str) -> None:
 
 @pytest.mark.parametrize("name", CHANNELS)
 def test_four_times_the_load_is_no_fault(name: str) -> None:
-    if name == "metric_shift":
-        pytest.skip("traffic that rose is what this channel is there to report, as somebody's symptom")
-    assert read(name, surge()).findings == ()
-
-
-def test_four_times_the_load_is_a_symptom_at_most() -> None:
-    assert all(not finding.own for finding in read("metric_shift", surge()).findings)
+    findings = read(name, surge()).findings
+    if name == "metric_shift":  # traffic that rose is what it is there to report, as somebody's symptom
+        assert not any(finding.own for finding in findings)
+    else:
+        assert findings == ()
 
 
 @pytest.mark.parametrize("name", CHANNELS)
-def test_half_the_load_is_no_fault(name: str) -> None:
+def test_half_the_load_is_no_fault_of_anybody_below_the_entry(name: str) -> None:
+    # Nobody calls the entry: whether it went silent or was asked less cannot be told from inside.
+    findings = read(name, half()).findings
     if name == "metric_shift":
-        pytest.skip("traffic that fell is what this channel is there to report, as somebody's symptom")
-    calm = look(**told(surge=0.5, per_second=2.0), metrics=background(0.5), topology=call_graph())
-    assert read(name, calm).findings == ()
+        assert not any(finding.own for finding in findings)
+    else:
+        assert [f.entity.service for f in findings if f.entity.service != "web" or f.score > 0.3] == []
 
 
 @pytest.mark.parametrize("name", CHANNELS)

@@ -51,7 +51,7 @@ def test_a_contaminated_baseline_leaves_the_blame_where_it_is() -> None:
     assert blamed(reading)[0] == "price" and reading.findings[0].claim.direction == "up"
 
 
-def test_loss_that_delays_a_tenth_of_the_calls_is_seen() -> None:
+def test_loss_that_delays_a_sixth_of_the_calls_is_seen() -> None:
     story = from_onset(lambda call: call.to("price", gap=200.0), every=6)
     assert "price" in blamed(read("edge_gap", look(**told(story, per_second=3.0))))
 
@@ -62,7 +62,9 @@ def link(caller: str, callee: str, after: float):
 
 
 def test_metrics_of_links_alone_blame_the_callee_that_owns_the_slow_ones() -> None:
-    slow = gauges(link("web", "order", 90.0), link("cart", "order", 90.0), link("web", "cart", 20.0), link("cart", "stock", 20.0))
+    slow = gauges(
+        link("web", "order", 90.0), link("cart", "order", 90.0), link("web", "cart", 20.0), link("cart", "stock", 20.0)
+    )
     reading = read("edge_gap", look(metrics=slow))
     assert blamed(reading)[0] == "order" and reading.findings[0].onset_ns is not None
     numbers = measured("edge_gap", look(metrics=slow), reading.findings[0])

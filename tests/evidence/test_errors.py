@@ -8,7 +8,13 @@ from small_shop import CONTAMINATED_S, Call, blamed, call_graph, from_onset, gau
 
 def failing(service: str):
     """Requests that fail from one service up to the entry."""
-    above = {"price": ("order", "web"), "stock": ("order", "web"), "order": ("web",), "cart": ("web",), "vault": ("cart", "web")}
+    above = {
+        "price": ("order", "web"),
+        "stock": ("order", "web"),
+        "order": ("web",),
+        "cart": ("web",),
+        "vault": ("cart", "web"),
+    }
 
     def change(call: Call) -> Call:
         for name in (service, *above[service]):

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from small_shop import CONTAMINATED_S, blamed, call_graph, everybody, from_onset, gauges, look, measured, read, steady, stepped, told
+from small_shop import (
+    CONTAMINATED_S,
+    blamed,
+    call_graph,
+    everybody,
+    from_onset,
+    gauges,
+    look,
+    measured,
+    read,
+    steady,
+    stepped,
+    told,
+)
 
 SLOW = {"stock": 80.0, "order": 60.0, "price": 40.0, "cart": 50.0}
 

@@ -16,9 +16,11 @@ from aetia.signals.view import Facts, View
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calls:
-    """c remote calls inside the windows, in order of caller, callee, operation and gap: service codes of both ends, the operation called (of the server span, or of
-    the client span when no server span exists), gap in ns (client duration minus server duration, or the whole client
-    duration), whether the server side is missing, whether the call failed at the client, the client span's row."""
+    """c remote calls inside the windows, in order of caller, callee, operation and gap.
+
+    Service codes of both ends, the operation called (of the server span, or of the client span when no server span
+    exists), gap in ns (client duration minus server duration, or the whole client duration), whether the server side
+    is missing, whether the call failed at the client, the client span's row."""
 
     caller: I32
     callee: I32
@@ -97,10 +99,17 @@ def _every_call(facts: Facts) -> Calls:
     order = sorted_in_groups(gap, dense_rows(caller, callee, operation)[1])
     row, server = row[order], server[order]
     return Calls(
-        caller=caller[order], callee=callee[order], operation=operation[order], gap_ns=gap[order], row=row, server=server,
-        blind=server < 0, failed=spans.error[row], refused=spans.error[row] & _bad_answer(spans.status_code[row]),
+        caller=caller[order],
+        callee=callee[order],
+        operation=operation[order],
+        gap_ns=gap[order],
+        row=row,
+        server=server,
+        blind=server < 0,
+        failed=spans.error[row],
+        refused=spans.error[row] & _bad_answer(spans.status_code[row]),
         incident=np.zeros(len(row), np.bool_),
-    )  # fmt: skip
+    )
 
 
 def _build(view: View) -> Calls:
@@ -108,10 +117,17 @@ def _build(view: View) -> Calls:
     every = once_for_facts(view, "every remote call", _every_call)
     kept = np.flatnonzero((base | incident)[every.row])
     return Calls(
-        caller=every.caller[kept], callee=every.callee[kept], operation=every.operation[kept], gap_ns=every.gap_ns[kept],
-        row=every.row[kept], server=every.server[kept], blind=every.blind[kept], failed=every.failed[kept],
-        refused=every.refused[kept], incident=incident[every.row[kept]],
-    )  # fmt: skip
+        caller=every.caller[kept],
+        callee=every.callee[kept],
+        operation=every.operation[kept],
+        gap_ns=every.gap_ns[kept],
+        row=every.row[kept],
+        server=every.server[kept],
+        blind=every.blind[kept],
+        failed=every.failed[kept],
+        refused=every.refused[kept],
+        incident=incident[every.row[kept]],
+    )
 
 
 def _bad_answer(code: I32) -> Bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Pressure:
     single samples. Score: effect size times belief in z, higher = more suspicious. Cost: O(series x bins).
     """
 
-    meaning: Meaning = {}
+    meaning: ClassVar[Meaning] = {}
     calm = "no such metric moved beyond its baseline"
     harmful_only = False
     """Whether only metrics count whose rise hurts by itself (errors, drops), not those that merely move."""
@@ -67,9 +67,14 @@ class Pressure:
         fault_class, fault, _ = self.meaning[series.what]
         onset = int(moved.onset_ns[row]) if moved.onset_ns[row] >= 0 else None
         return Finding(
-            entity=where, score=score, fault_class=fault_class, fault=fault, onset_ns=onset, args=series_name(view, row),
+            entity=where,
+            score=score,
+            fault_class=fault_class,
+            fault=fault,
+            onset_ns=onset,
+            args=series_name(view, row),
             claim=_claim(series, float(moved.base[row]), float(moved.level[row]), onset, str(where)),
-        )  # fmt: skip
+        )
 
 
 def _beyond_load(view: View, moved: Shifts) -> tuple[F64, F64]:
@@ -88,6 +93,10 @@ def _claim(series: Series, base: float, level: float, onset: int | None, where: 
     text = f"{series.raw} of {where} went from {base:.4g} to {level:.4g} {series.unit}".rstrip()
     ratio = level / base if base else float("inf")
     return Claim(
-        what=series.what, direction="up" if level > base else "down", unit="ratio", onset_ns=onset, text=text,
+        what=series.what,
+        direction="up" if level > base else "down",
+        unit="ratio",
+        onset_ns=onset,
+        text=text,
         magnitude=round(ratio, 4) if np.isfinite(ratio) else round(level, 4),
-    )  # fmt: skip
+    )

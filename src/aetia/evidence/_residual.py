@@ -75,7 +75,7 @@ def _worst(view: View, what: str) -> tuple[I64, F64, F64]:
             continue
         rising = moved.direction[row] * (series.bad or 1) > 0
         z = float(moved.z[row]) if rising else 0.0
-        score = float(believed(np.float64(z), moved.usual_z[row])) * min(1.0, float(moved.effect[row]) / FULL_EFFECT)
+        score = float(believed(z, float(moved.usual_z[row]))) * min(1.0, float(moved.effect[row]) / FULL_EFFECT)
         if row_of[series.service] < 0 or score > strength[series.service]:
             row_of[series.service], strength[series.service] = row, score
             delta[series.service] = abs(float(moved.level[row] - moved.base[row])) if rising else 0.0

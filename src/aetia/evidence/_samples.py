@@ -53,9 +53,16 @@ def group_shift(values_ns: I64, group: I64, incident: Bool, n_groups: int) -> Gr
     )
     bounded = np.clip(2 * auc - 1, 0, 1) * np.clip(rise / FULL_RISE, 0, 1) * (1 - p)
     return GroupShift(
-        base_count=n_base, incident_count=n_incident, base_median=base_median, incident_median=incident_median,
-        base_p90=base_p90, incident_p90=incident_p90, auc=auc, p=p, bounded=np.where(n_incident * n_base > 0, bounded, 0.0),
-    )  # fmt: skip
+        base_count=n_base,
+        incident_count=n_incident,
+        base_median=base_median,
+        incident_median=incident_median,
+        base_p90=base_p90,
+        incident_p90=incident_p90,
+        auc=auc,
+        p=p,
+        bounded=np.where(n_incident * n_base > 0, bounded, 0.0),
+    )
 
 
 def _quantiles(ordered: F64, group: I64, n_groups: int) -> tuple[F64, F64]:

@@ -10,6 +10,7 @@ import numpy as np
 from aetia.evidence._memo import once
 from aetia.model.errors import SignalError
 from aetia.signals.frames import F64, I64, Bool, MetricFrame
+from aetia.signals.keys import sorted_in_groups
 from aetia.signals.view import View
 
 ENOUGH_BINS = 6
@@ -52,9 +53,10 @@ class Shifts:
     """Series that reported throughout the baseline and stopped in the incident."""
 
 
-def believed(z: F64, usual_z: F64) -> F64:
+def believed(z: F64 | float, usual_z: F64 | float) -> F64:
     """z as a score 0..1: half of it where z is HALF_Z or twice what the baseline itself shows now and then."""
-    return z / (z + np.maximum(HALF_Z, 2.0 * usual_z))
+    distance = np.asarray(z, np.float64)
+    return distance / (distance + np.maximum(HALF_Z, 2.0 * np.asarray(usual_z)))
 
 
 def shifts(view: View) -> Shifts:
@@ -85,15 +87,16 @@ def peer_floor(frame: MetricFrame, base: F64) -> F64:
     """A tenth of the median level over all entities with the same metric, shape (s,)."""
     codes: dict[tuple[str, str], int] = {}
     group = np.array([codes.setdefault((s.raw, s.statistic), len(codes)) for s in frame.series], dtype=np.int64)
-    floor = np.zeros(len(group))
-    order = np.argsort(group, kind="stable")
-    bounds = np.searchsorted(group[order], np.arange(len(codes) + 1))
-    for left, right in zip(bounds[:-1], bounds[1:], strict=True):
-        rows = order[left:right]
-        levels = np.abs(base[rows])
-        levels = levels[np.isfinite(levels)]
-        floor[rows] = PEER_FLOOR * float(np.median(levels)) if len(levels) else 0.0
-    return floor
+    known = np.flatnonzero(np.isfinite(base))
+    if len(known) == 0:
+        return np.zeros(len(group))
+    levels = np.abs(base[known])
+    levels = levels[sorted_in_groups(levels, group[known])]
+    count = np.bincount(group[known], minlength=len(codes))
+    first, last = np.cumsum(count) - count, len(levels) - 1
+    low, high = first + np.maximum(count - 1, 0) // 2, first + count // 2
+    median = 0.5 * (levels[np.minimum(low, last)] + levels[np.minimum(high, last)])
+    return PEER_FLOOR * np.where(count > 0, median, 0.0)[group]
 
 
 def _compute(view: View) -> Shifts:
@@ -104,9 +107,16 @@ def _compute(view: View) -> Shifts:
     if count == 0 or incident.shape[1] == 0 or baseline.shape[1] == 0:
         empty, off = np.zeros(count), np.zeros(count, np.bool_)
         return Shifts(
-            base=empty, level=empty, z=empty, effect=empty, direction=empty,
-            onset_ns=np.full(count, -1, np.int64), usable=off, gone=off, usual_z=empty,
-        )  # fmt: skip
+            base=empty,
+            level=empty,
+            z=empty,
+            effect=empty,
+            direction=empty,
+            onset_ns=np.full(count, -1, np.int64),
+            usable=off,
+            gone=off,
+            usual_z=empty,
+        )
     seen, now = np.isfinite(baseline).sum(axis=1), np.isfinite(incident).sum(axis=1)
     usable = (seen > 0) & (now > 0)
     gone = (seen >= max(ENOUGH_BINS, 0.5 * baseline.shape[1])) & (now < 0.5 * incident.shape[1])
@@ -124,9 +134,16 @@ def _compute(view: View) -> Shifts:
     for key in ("z", "effect"):
         best[key] = np.where(usable, np.nan_to_num(best[key]), 0.0)
     return Shifts(
-        base=best["base"], level=best["level"], z=best["z"], effect=best["effect"], direction=best["direction"],
-        onset_ns=np.where(usable, onset, -1), usable=usable, gone=gone, usual_z=usual,
-    )  # fmt: skip
+        base=best["base"],
+        level=best["level"],
+        z=best["z"],
+        effect=best["effect"],
+        direction=best["direction"],
+        onset_ns=np.where(usable, onset, -1),
+        usable=usable,
+        gone=gone,
+        usual_z=usual,
+    )
 
 
 def _one_side(frame: MetricFrame, baseline: F64, incident: F64, floor_of_kind: F64, sign: float) -> dict[str, F64]:
@@ -142,9 +159,14 @@ def _one_side(frame: MetricFrame, baseline: F64, incident: F64, floor_of_kind: F
         effect = np.abs(np.log((np.abs(level) + floor + 1e-12) / (np.abs(base) + floor + 1e-12)))
         worst = np.nanmax(np.where(np.isfinite(null), sign * (null - base[:, None]) / scale[:, None], 0.0), axis=1)
     return {
-        "base": base, "level": level, "z": z, "effect": effect, "direction": np.full(len(z), sign), "scale": scale,
+        "base": base,
+        "level": level,
+        "z": z,
+        "effect": effect,
+        "direction": np.full(len(z), sign),
+        "scale": scale,
         "worst_null": worst,
-    }  # fmt: skip
+    }
 
 
 def _usual_z(frame: MetricFrame, worst_null: F64) -> F64:
@@ -190,8 +212,9 @@ def series_name(view: View, row: int) -> dict[str, Any]:
 
 def find_series(view: View, args: dict[str, Any]) -> int:
     """Row of the series that `series_name` described; raises SignalError when it is not there."""
-    for row in range(len(view.metrics)):
-        if series_name(view, row) == args:
+    for row, series in enumerate(view.metrics.series):
+        named = series.raw == args.get("metric") and series.statistic == args.get("statistic")
+        if named and series_name(view, row) == args:
             return row
     raise SignalError(f"no metric series {args} in this telemetry; re-check against the telemetry of the diagnosis.")
 
@@ -201,9 +224,12 @@ def measure_series(view: View, args: dict[str, Any]) -> dict[str, Any]:
     row = find_series(view, args)
     moved, series = shifts(view), view.metrics.series[row]
     return {
-        "baseline": float(moved.base[row]), "incident": float(moved.level[row]), "z": float(moved.z[row]),
-        "unit": series.unit, "series": chart(view, row),
-    }  # fmt: skip
+        "baseline": float(moved.base[row]),
+        "incident": float(moved.level[row]),
+        "z": float(moved.z[row]),
+        "unit": series.unit,
+        "series": chart(view, row),
+    }
 
 
 def chart(view: View, row: int, points: int = 64) -> dict[str, Any]:
@@ -224,6 +250,8 @@ def chart(view: View, row: int, points: int = 64) -> dict[str, Any]:
     count = np.isfinite(cells).sum(axis=1)
     mean = np.divide(np.nansum(cells, axis=1), count, out=np.full(len(cells), np.nan), where=count > 0)
     return {
-        "start_ns": int(frame.bin_start_ns[first]), "step_ns": int(frame.step_ns * fold), "unit": frame.series[row].unit,
+        "start_ns": int(frame.bin_start_ns[first]),
+        "step_ns": int(frame.step_ns * fold),
+        "unit": frame.series[row].unit,
         "values": [float(v) if np.isfinite(v) else None for v in mean],
-    }  # fmt: skip
+    }

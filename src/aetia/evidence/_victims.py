@@ -21,7 +21,7 @@ MIN_BASELINE_CALLS = 4
 def explained_rows(spans: SpanFrame, abnormal: Bool, unanswered: Bool | None = None) -> Bool:
     """Mask (n,) of spans with an abnormal descendant in another service. An `unanswered` call is such a descendant of
     itself: whatever the caller shows from there on up comes from the other end."""
-    rows, seeds = np.flatnonzero(abnormal), np.zeros(0, np.int64)
+    rows, seeds = np.flatnonzero(abnormal).astype(np.int32), np.zeros(0, np.int32)
     parent = spans.parent
     if len(rows):
         foreign = spans.service != spans.service[parent]
@@ -30,7 +30,7 @@ def explained_rows(spans: SpanFrame, abnormal: Bool, unanswered: Bool | None = N
         crossing = np.flatnonzero(climb(within, rows) & foreign & (parent >= 0))
         seeds = parent[crossing]
     if unanswered is not None:
-        seeds = np.concatenate([seeds, np.flatnonzero(unanswered)])
+        seeds = np.concatenate([seeds, np.flatnonzero(unanswered).astype(np.int32)])
     return climb(parent, seeds)
 
 

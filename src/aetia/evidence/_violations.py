@@ -34,7 +34,8 @@ MAX_VIOLATIONS = 400
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violations:
     """v violated expectations. `column` is the event that is missing or new, `given` the column of A in a pair (-1
-    otherwise); `base_hits`/`base_units` and `incident_hits`/`incident_units` count violating units; `p` is one-sided."""
+    otherwise); `base_hits`/`base_units` and `incident_hits`/`incident_units` count violating units, `p` is one-sided.
+    """
 
     kind: I8
     column: I64
@@ -87,11 +88,16 @@ def find_violations(units: Units) -> Violations:
 def _test(kind: int, column: I64, base_hits: I64, base_units: I64, hits: I64, n: I64, chosen: Bool) -> Violations:
     return _significant(
         Violations(
-            kind=np.full(len(column), kind, np.int8), column=column, given=np.full(len(column), -1, np.int64),
-            base_hits=base_hits[chosen], base_units=base_units[chosen], incident_hits=hits[chosen],
-            incident_units=n[chosen], p=np.ones(len(column)),
+            kind=np.full(len(column), kind, np.int8),
+            column=column,
+            given=np.full(len(column), -1, np.int64),
+            base_hits=base_hits[chosen],
+            base_units=base_units[chosen],
+            incident_hits=hits[chosen],
+            incident_units=n[chosen],
+            p=np.ones(len(column)),
         )
-    )  # fmt: skip
+    )
 
 
 def _significant(found: Violations) -> Violations:
@@ -102,10 +108,15 @@ def _significant(found: Violations) -> Violations:
 
 def _take(found: Violations, keep: Bool | I64, p: F64 | None = None) -> Violations:
     return Violations(
-        kind=found.kind[keep], column=found.column[keep], given=found.given[keep], base_hits=found.base_hits[keep],
-        base_units=found.base_units[keep], incident_hits=found.incident_hits[keep],
-        incident_units=found.incident_units[keep], p=(found.p if p is None else p)[keep],
-    )  # fmt: skip
+        kind=found.kind[keep],
+        column=found.column[keep],
+        given=found.given[keep],
+        base_hits=found.base_hits[keep],
+        base_units=found.base_units[keep],
+        incident_hits=found.incident_hits[keep],
+        incident_units=found.incident_units[keep],
+        p=(found.p if p is None else p)[keep],
+    )
 
 
 def _join(parts: list[Violations]) -> Violations:
@@ -113,10 +124,15 @@ def _join(parts: list[Violations]) -> Violations:
         return np.concatenate([getattr(part, name) for part in parts])
 
     joined = Violations(
-        kind=all_of("kind"), column=all_of("column"), given=all_of("given"), base_hits=all_of("base_hits"),
-        base_units=all_of("base_units"), incident_hits=all_of("incident_hits"),
-        incident_units=all_of("incident_units"), p=all_of("p"),
-    )  # fmt: skip
+        kind=all_of("kind"),
+        column=all_of("column"),
+        given=all_of("given"),
+        base_hits=all_of("base_hits"),
+        base_units=all_of("base_units"),
+        incident_hits=all_of("incident_hits"),
+        incident_units=all_of("incident_units"),
+        p=all_of("p"),
+    )
     return _take(joined, np.lexsort((joined.column, joined.p)))
 
 
@@ -138,12 +154,16 @@ def _pairs(units: Units) -> Violations:
     now = _lookup(after, first, second, len(units.column_event))
     return _significant(
         Violations(
-            kind=np.full(len(first), BROKEN_PAIR, np.int8), column=second, given=first,
-            base_hits=units.base_hits[first] - together, base_units=units.base_hits[first],
-            incident_hits=units.incident_hits[first] - now, incident_units=units.incident_hits[first],
+            kind=np.full(len(first), BROKEN_PAIR, np.int8),
+            column=second,
+            given=first,
+            base_hits=units.base_hits[first] - together,
+            base_units=units.base_hits[first],
+            incident_hits=units.incident_hits[first] - now,
+            incident_units=units.incident_hits[first],
             p=np.ones(len(first)),
         )
-    )  # fmt: skip
+    )
 
 
 def _co_occurrence(units: Units, mixed: Bool, *, incident: bool) -> tuple[I64, I64, I64]:

@@ -45,13 +45,21 @@ class Alerts:
                 continue
             findings.append(
                 Finding(
-                    entity=service_or_external(view, code), score=0.6 * score, own=False, args={"service": service}, onset_ns=onset,
+                    entity=service_or_external(view, code),
+                    score=0.6 * score,
+                    own=False,
+                    args={"service": service},
+                    onset_ns=onset,
                     claim=Claim(
-                        what="alerts", direction="up", magnitude=float(total), unit="alerts", onset_ns=onset,
+                        what="alerts",
+                        direction="up",
+                        magnitude=float(total),
+                        unit="alerts",
+                        onset_ns=onset,
                         text=f"{total} alert{'s' if total != 1 else ''} on {service} in the incident",
                     ),
                 )
-            )  # fmt: skip
+            )
         findings.sort(key=lambda f: (-f.score, f.entity.name))
         return Reading(findings=tuple(findings), silent=None if findings else "no more alerts than usual")
 

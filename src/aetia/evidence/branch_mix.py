@@ -58,10 +58,12 @@ class BranchMix:
         column = find_column(view, units, args)
         context = units.column_context[column]
         return {
-            "baseline": float(units.base_rate[column]), "incident": float(units.incident_rate[column]),
-            "baseline_units": int(units.base_units[context]), "incident_units": int(units.incident_units[context]),
+            "baseline": float(units.base_rate[column]),
+            "incident": float(units.incident_rate[column]),
+            "baseline_units": int(units.base_units[context]),
+            "incident_units": int(units.incident_units[context]),
             "unit": "share of units",
-        }  # fmt: skip
+        }
 
 
 def _scores(units: Units) -> F64:
@@ -83,12 +85,19 @@ def _scores(units: Units) -> F64:
 def _finding(view: View, units: Units, column: int, score: float) -> Finding:
     args = column_args(view, units, column)
     before, after = float(units.base_rate[column]), float(units.incident_rate[column])
-    text = f"“{args['event']}” went from {before:.0%} to {after:.0%} of the {args['operation']} requests of {args['service']}"
+    where = f"the {args['operation']} requests of {args['service']}"
+    text = f"“{args['event']}” went from {before:.0%} to {after:.0%} of {where}"
     return Finding(
-        entity=operation(args["service"], args["operation"]), score=min(score, 1.0), fault_class="C", fault="early_return",
+        entity=operation(args["service"], args["operation"]),
+        score=min(score, 1.0),
+        fault_class="C",
+        fault="early_return",
         args=args,
         claim=Claim(
-            what="branch share", direction="up" if after > before else "down", magnitude=round(after - before, 4),
-            unit="share of units", text=text,
+            what="branch share",
+            direction="up" if after > before else "down",
+            magnitude=round(after - before, 4),
+            unit="share of units",
+            text=text,
         ),
-    )  # fmt: skip
+    )

@@ -47,14 +47,23 @@ class Changes:
             when = f"{abs(age):.0f} s {'before' if age >= 0 else 'after'} the onset"
             findings.append(
                 Finding(
-                    entity=service_or_external(view, code), score=score, fault_class="C", fault=_fault(change["kind"]),
-                    args={k: change[k] for k in ("service", "kind", "time_ns")}, onset_ns=change["time_ns"],
+                    entity=service_or_external(view, code),
+                    score=score,
+                    fault_class="C",
+                    fault=_fault(change["kind"]),
+                    args={k: change[k] for k in ("service", "kind", "time_ns")},
+                    onset_ns=change["time_ns"],
                     claim=Claim(
-                        what=change["kind"], direction="new", magnitude=1.0, unit="changes", onset_ns=change["time_ns"],
-                        text=f"{change['kind']} of {change['service']} {when}: {change['description'] or 'no description'}",
+                        what=change["kind"],
+                        direction="new",
+                        magnitude=1.0,
+                        unit="changes",
+                        onset_ns=change["time_ns"],
+                        text=f"{change['kind']} of {change['service']} {when}: "
+                        + (change["description"] or "no description"),
                     ),
                 )
-            )  # fmt: skip
+            )
         findings.sort(key=lambda f: (-f.score, f.entity.name))
         return Reading(
             findings=tuple(findings), silent=None if findings else "no change was recorded shortly before the onset"
@@ -73,7 +82,7 @@ def recorded(view: View) -> list[dict[str, Any]]:
     if table.num_rows == 0:
         return []
     rows: list[dict[str, Any]] = table.select(["kind", "service", "description"]).to_pylist()
-    times: list[int] = pc.cast(table["time"], pa.int64()).to_pylist()
+    times: list[int] = pc.cast(table["time"], pa.int64()).to_numpy().tolist()
     for row, time_ns in zip(rows, times, strict=True):
         row["time_ns"] = time_ns
     return sorted(rows, key=lambda r: (r["time_ns"], r["kind"] or "", r["service"] or ""))

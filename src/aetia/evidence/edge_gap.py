@@ -80,11 +80,14 @@ class EdgeGap:
         for group in range(len(key)):
             if _group_args(view, key[group]) == args:
                 return {
-                    "baseline": float(shift.base_median[group]), "incident": float(shift.incident_median[group]),
-                    "baseline_p90": float(shift.base_p90[group]), "incident_p90": float(shift.incident_p90[group]),
-                    "baseline_calls": int(shift.base_count[group]), "incident_calls": int(shift.incident_count[group]),
+                    "baseline": float(shift.base_median[group]),
+                    "incident": float(shift.incident_median[group]),
+                    "baseline_p90": float(shift.base_p90[group]),
+                    "incident_p90": float(shift.incident_p90[group]),
+                    "baseline_calls": int(shift.base_count[group]),
+                    "incident_calls": int(shift.incident_count[group]),
                     "unit": "ms",
-                }  # fmt: skip
+                }
         raise SignalError(f"no calls {args} among the {len(names.services)} services of this telemetry.")
 
 
@@ -120,9 +123,12 @@ def _span_edges(view: View) -> _Edges | None:
     best[edge[order]] = order
     active = total > 0
     return _Edges(
-        caller=edge_key[active, 0].astype(np.int32), callee=edge_key[active, 1].astype(np.int32), score=score[active],
-        mass=np.bincount(edge, mass, len(edge_key))[active], best=best[active],
-    )  # fmt: skip
+        caller=edge_key[active, 0].astype(np.int32),
+        callee=edge_key[active, 1].astype(np.int32),
+        score=score[active],
+        mass=np.bincount(edge, mass.astype(np.float64), len(edge_key))[active].astype(np.float64),
+        best=best[active],
+    )
 
 
 def _late_share(view: View, shift: GroupShift) -> tuple[F64, F64]:
@@ -194,9 +200,12 @@ def _metric_edges(view: View) -> _Edges | None:
             sure = float(believed(moved.z[row], moved.usual_z[row])) * min(1.0, float(moved.effect[row]) / FULL_EFFECT)
             score[at] = sure * mass[at] / rise
     return _Edges(
-        caller=np.array([p[0] for p in pairs], np.int32), callee=np.array([p[1] for p in pairs], np.int32), score=score,
-        mass=mass, best=np.array([client[p] for p in pairs], np.int64),
-    )  # fmt: skip
+        caller=np.array([p[0] for p in pairs], np.int32),
+        callee=np.array([p[1] for p in pairs], np.int32),
+        score=score,
+        mass=mass,
+        best=np.array([client[p] for p in pairs], np.int64),
+    )
 
 
 def _rise(moved: Shifts, row: int) -> float:
@@ -236,19 +245,28 @@ def _finding(view: View, edges: _Edges, edge: int, where: entity.Entity, score: 
     slow_external = where.level == "external"
     text = f"calls {caller} → {callee} lose {after:.4g} {unit} between the two ends, {before:.4g} {unit} before"
     return Finding(
-        entity=where, score=min(score, 1.0), fault_class="D", fault="slow_dependency" if slow_external else "network_delay",
-        args=args, onset_ns=onset if onset >= 0 else None,
+        entity=where,
+        score=min(score, 1.0),
+        fault_class="D",
+        fault="slow_dependency" if slow_external else "network_delay",
+        args=args,
+        onset_ns=onset if onset >= 0 else None,
         claim=Claim(
-            what="client-server gap", direction="up", magnitude=round(after - before, 4), unit=unit,
-            onset_ns=onset if onset >= 0 else None, text=text,
+            what="client-server gap",
+            direction="up",
+            magnitude=round(after - before, 4),
+            unit=unit,
+            onset_ns=onset if onset >= 0 else None,
+            text=text,
         ),
-    )  # fmt: skip
+    )
 
 
 def _group_args(view: View, key: I64) -> dict[str, Any]:
     names = view.names
     owner, operation = names.operations[int(key[2])]
     return {
-        "caller": names.services[int(key[0])], "callee": names.services[int(key[1])],
+        "caller": names.services[int(key[0])],
+        "callee": names.services[int(key[1])],
         "operation": f"{names.services[owner]} {operation}",
-    }  # fmt: skip
+    }

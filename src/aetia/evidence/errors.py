@@ -48,10 +48,7 @@ class Errors:
     """Excess of originating errors per operation, and of unanswered calls per edge."""
 
     def observe(self, view: View) -> Reading:
-        if len(view.spans) == 0:
-            findings = _from_metrics(view)
-        else:
-            findings = [*_from_operations(view), *_from_edges(view)]
+        findings = _from_metrics(view) if len(view.spans) == 0 else [*_from_operations(view), *_from_edges(view)]
         findings.sort(key=lambda f: (-f.score, f.entity.name))
         return Reading(
             findings=tuple(findings), silent=None if findings else "no more errors began anywhere than before"
@@ -67,8 +64,10 @@ class Errors:
                 return {
                     "baseline": float(table.base_hits[row] / max(table.base_units[row], 1)),
                     "incident": float(table.hits[row] / max(table.units[row], 1)),
-                    "baseline_calls": int(table.base_units[row]), "incident_calls": int(table.units[row]), "unit": "error share",
-                }  # fmt: skip
+                    "baseline_calls": int(table.base_units[row]),
+                    "incident_calls": int(table.units[row]),
+                    "unit": "error share",
+                }
         raise SignalError(f"no calls {args} among the {len(names.services)} services of this telemetry.")
 
 
@@ -92,9 +91,12 @@ def _tabulate(columns: tuple[I32, ...], failed: np.ndarray, incident: np.ndarray
     distinct, group = dense_rows(*columns)
     n = len(distinct)
     return _Table(
-        distinct, np.bincount(group[failed & ~incident], minlength=n), np.bincount(group[~incident], minlength=n),
-        np.bincount(group[failed & incident], minlength=n), np.bincount(group[incident], minlength=n),
-    )  # fmt: skip
+        distinct,
+        np.bincount(group[failed & ~incident], minlength=n),
+        np.bincount(group[~incident], minlength=n),
+        np.bincount(group[failed & incident], minlength=n),
+        np.bincount(group[incident], minlength=n),
+    )
 
 
 def _operation_table(view: View) -> _Table:
@@ -180,12 +182,19 @@ def _operation_finding(view: View, table: _Table, code: int, service: I64, score
     slow = _fails_slowly(view, int(table.key[row, 0]))
     return Finding(
         entity=entity.operation(args["service"], args["operation"]) if single else service_or_external(view, code),
-        score=min(score, 1.0), fault_class="D" if slow else "C", fault="latency" if slow else "wrong_code", args=args,
+        score=min(score, 1.0),
+        fault_class="D" if slow else "C",
+        fault="latency" if slow else "wrong_code",
+        args=args,
         claim=Claim(
-            what="originating errors", direction="up", magnitude=round(after - before, 4), unit="error share",
-            text=f"{after:.0%} of {args['operation']} of {args['service']} fail with nothing failing below, {before:.0%} before",
+            what="originating errors",
+            direction="up",
+            magnitude=round(after - before, 4),
+            unit="error share",
+            text=f"{after:.0%} of {args['operation']} of {args['service']} fail with nothing failing below, "
+            f"{before:.0%} before",
         ),
-    )  # fmt: skip
+    )
 
 
 def _fails_slowly(view: View, operation: int) -> bool:
@@ -229,14 +238,20 @@ def _edge_finding(view: View, table: _Table, row: int, code: int, degree: int, s
     fault_class, fault = _edge_fault(where, refused=refused)
     how = "are answered with an error" if refused else "fail without an answer"
     return Finding(
-        entity=where, score=min(score, 1.0), fault_class=fault_class, fault=fault, args=args,
+        entity=where,
+        score=min(score, 1.0),
+        fault_class=fault_class,
+        fault=fault,
+        args=args,
         claim=Claim(
-            what="refused calls" if refused else "unanswered calls", direction="up", magnitude=round(after - before, 4),
+            what="refused calls" if refused else "unanswered calls",
+            direction="up",
+            magnitude=round(after - before, 4),
             unit="error share",
             text=f"{after:.0%} of the calls {args['caller']} → {args['callee']} {how} and the callee records no error "
             f"of its own, {before:.0%} before",
         ),
-    )  # fmt: skip
+    )
 
 
 def _edge_fault(where: entity.Entity, *, refused: bool) -> tuple[FaultClass, str]:
@@ -269,12 +284,21 @@ def _from_metrics(view: View) -> list[Finding]:
         text += ", like that of every caller" if common else ", more than the callees explain"
         out.append(
             Finding(
-                entity=where, score=float(left.score[service]), fault_class=fault_class, fault=fault,
-                args=series_name(view, row), onset_ns=onset, own=len(view.topology.caller) > 0,
+                entity=where,
+                score=float(left.score[service]),
+                fault_class=fault_class,
+                fault=fault,
+                args=series_name(view, row),
+                onset_ns=onset,
+                own=len(view.topology.caller) > 0,
                 claim=Claim(
-                    what=series.what, direction="up" if after > before else "down", magnitude=round(after - before, 4),
-                    unit=series.unit, onset_ns=onset, text=text,
+                    what=series.what,
+                    direction="up" if after > before else "down",
+                    magnitude=round(after - before, 4),
+                    unit=series.unit,
+                    onset_ns=onset,
+                    text=text,
                 ),
             )
-        )  # fmt: skip
+        )
     return out

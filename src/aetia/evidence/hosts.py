@@ -69,10 +69,12 @@ class Hosts:
             raise SignalError(f"no node {args['node']} in this telemetry.")
         node, contrast = view.names.nodes.index(args["node"]), contrast_of(view)
         return {
-            "baseline": float(contrast.elsewhere[node]), "incident": float(contrast.here[node]),
-            "abnormal_services": int(contrast.abnormal[node]), "services": int(contrast.seen[node]),
+            "baseline": float(contrast.elsewhere[node]),
+            "incident": float(contrast.here[node]),
+            "abnormal_services": int(contrast.abnormal[node]),
+            "services": int(contrast.seen[node]),
             "unit": "mean abnormality, elsewhere against here",
-        }  # fmt: skip
+        }
 
 
 def contrast_of(view: View) -> Contrast:
@@ -128,22 +130,29 @@ def _compare(level: F64, seen: Bool) -> Contrast:
             continue
         own_elsewhere = np.divide(
             (level * others).sum(axis=1), others.sum(axis=1), out=np.zeros(len(level)), where=others.any(axis=1)
-        )  # fmt: skip
+        )
         excess = np.maximum(level[on, node] - own_elsewhere[on], 0.0)
         here[node] = float(level[on, node].mean())
         abnormal[node] = int((excess > ABNORMAL).sum())
         means = [float(level[others[:, k], k].mean()) for k in range(n_nodes) if others[:, k].any()]
-        elsewhere[node] = max(float(own_elsewhere[on].mean()), max(means))
+        elsewhere[node] = max(float(own_elsewhere[on].mean()), *means)
     return Contrast(here=here, elsewhere=elsewhere, abnormal=abnormal, seen=count)
 
 
 def _finding(view: View, contrast: Contrast, node: int, score: float) -> Finding:
     name = view.names.nodes[node]
     return Finding(
-        entity=entity.node(name), score=score, fault_class="B", fault="node_pressure", args={"node": name},
+        entity=entity.node(name),
+        score=score,
+        fault_class="B",
+        fault="node_pressure",
+        args={"node": name},
         claim=Claim(
-            what="host contrast", direction="up", unit="mean abnormality",
+            what="host contrast",
+            direction="up",
+            unit="mean abnormality",
             magnitude=round(float(contrast.here[node] - contrast.elsewhere[node]), 4),
-            text=f"{contrast.abnormal[node]} of {contrast.seen[node]} services got worse on node {name} and not elsewhere",
+            text=f"{contrast.abnormal[node]} of {contrast.seen[node]} services got worse on node {name} "
+            "and not elsewhere",
         ),
-    )  # fmt: skip
+    )

@@ -55,11 +55,14 @@ class Latency:
             service, name = view.names.operations[code]
             if (view.names.services[service], name) == (args["service"], args["operation"]):
                 return {
-                    "baseline": float(shift.base_median[group]), "incident": float(shift.incident_median[group]),
-                    "baseline_p90": float(shift.base_p90[group]), "incident_p90": float(shift.incident_p90[group]),
-                    "baseline_calls": int(shift.base_count[group]), "incident_calls": int(shift.incident_count[group]),
+                    "baseline": float(shift.base_median[group]),
+                    "incident": float(shift.incident_median[group]),
+                    "baseline_p90": float(shift.base_p90[group]),
+                    "incident_p90": float(shift.incident_p90[group]),
+                    "baseline_calls": int(shift.base_count[group]),
+                    "incident_calls": int(shift.incident_count[group]),
                     "unit": "ms",
-                }  # fmt: skip
+                }
         raise SignalError(f"no spans of {args['service']} {args['operation']} in the windows of this telemetry.")
 
 
@@ -110,11 +113,14 @@ def _from_spans(view: View) -> list[Finding]:
         where = operation(own, name) if share > 0.9 and len(groups) > 1 else service_or_external(view, int(code))
         out.append(
             Finding(
-                entity=where, score=float(score[code]), fault_class="D", fault="latency",
+                entity=where,
+                score=float(score[code]),
+                fault_class="D",
+                fault="latency",
                 args={"service": own, "operation": name},
                 claim=Claim(what="own time", direction="up", magnitude=round(after - before, 4), unit="ms", text=text),
             )
-        )  # fmt: skip
+        )
     return sorted(out, key=lambda f: (-f.score, f.entity.name))
 
 
@@ -132,12 +138,21 @@ def _from_metrics(view: View) -> list[Finding]:
         text += ", like that of every caller" if left.common[service] > 0 else ", more than its callees explain"
         out.append(
             Finding(
-                entity=service_or_external(view, service), score=float(left.score[service]), fault_class="D",
-                fault="network_delay" if left.common[service] > 0 else "latency", args=series_name(view, row),
-                onset_ns=onset, own=len(view.topology.caller) > 0,
+                entity=service_or_external(view, service),
+                score=float(left.score[service]),
+                fault_class="D",
+                fault="network_delay" if left.common[service] > 0 else "latency",
+                args=series_name(view, row),
+                onset_ns=onset,
+                own=len(view.topology.caller) > 0,
                 claim=Claim(
-                    what="latency", direction="up", magnitude=round(after - before, 4), unit=series.unit, onset_ns=onset, text=text
+                    what="latency",
+                    direction="up",
+                    magnitude=round(after - before, 4),
+                    unit=series.unit,
+                    onset_ns=onset,
+                    text=text,
                 ),
             )
-        )  # fmt: skip
+        )
     return sorted(out, key=lambda f: (-f.score, f.entity.name))

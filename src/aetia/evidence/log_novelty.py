@@ -83,8 +83,10 @@ class LogNovelty:
                 return {
                     "baseline": rates.base[row] / max(rates.base_seconds, 1e-9) * 60.0,
                     "incident": rates.incident[row] / max(rates.incident_seconds, 1e-9) * 60.0,
-                    "baseline_lines": int(rates.base[row]), "incident_lines": int(rates.incident[row]), "unit": "lines/min",
-                }  # fmt: skip
+                    "baseline_lines": int(rates.base[row]),
+                    "incident_lines": int(rates.incident[row]),
+                    "unit": "lines/min",
+                }
         raise SignalError(
             f"{args['service']} prints no line like “{args['template']}” in the windows of this telemetry."
         )
@@ -98,11 +100,13 @@ def _rates(view: View) -> _Rates:
         width = np.int64(max(len(logs.templates), 1))
         key, pair = dense_groups(logs.service[used] * width + logs.template[used])
         return _Rates(
-            service=key // width, template=key % width,
+            service=key // width,
+            template=key % width,
             base=np.bincount(pair[base[used]], minlength=len(key)),
             incident=np.bincount(pair[incident[used]], minlength=len(key)),
-            base_seconds=covered_seconds(logs.time_ns, base), incident_seconds=covered_seconds(logs.time_ns, incident),
-        )  # fmt: skip
+            base_seconds=covered_seconds(logs.time_ns, base),
+            incident_seconds=covered_seconds(logs.time_ns, incident),
+        )
 
     return once(view, "log rates", build)
 
@@ -147,13 +151,22 @@ def _finding(view: View, rates: _Rates, row: int, score: float) -> Finding:
     after = rates.incident[row] / rates.incident_seconds * 60.0
     onset = _first(view, int(rates.service[row]), int(rates.template[row]))
     return Finding(
-        entity=service_or_external(view, int(rates.service[row])), score=score, fault_class="C", fault="exception",
-        own=False, args={"service": service, "template": template.text}, onset_ns=onset,
+        entity=service_or_external(view, int(rates.service[row])),
+        score=score,
+        fault_class="C",
+        fault="exception",
+        own=False,
+        args={"service": service, "template": template.text},
+        onset_ns=onset,
         claim=Claim(
-            what="log template", direction="new" if rates.base[row] == 0 else "up", magnitude=round(after, 3), unit="lines/min",
-            onset_ns=onset, text=f"{service} prints “{template.text[:160]}” {after:.3g} times a minute, {before:.3g} before",
+            what="log template",
+            direction="new" if rates.base[row] == 0 else "up",
+            magnitude=round(after, 3),
+            unit="lines/min",
+            onset_ns=onset,
+            text=f"{service} prints “{template.text[:160]}” {after:.3g} times a minute, {before:.3g} before",
         ),
-    )  # fmt: skip
+    )
 
 
 def _first(view: View, service: int, template: int) -> int:

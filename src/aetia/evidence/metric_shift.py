@@ -1,7 +1,8 @@
 """Metric shift: any metric of a service that left its baseline, whatever it means.
 
 The last resort where nothing more specific is recorded; network counters and metrics of unknown meaning come here.
-Source: robust shift as in BARO (Pham et al., FSE 2024), two-sided and with floors. Score: 0.6 times effect size times the belief in z; higher = more suspicious. Cost: O(series x bins).
+Source: robust shift as in BARO (Pham et al., FSE 2024), two-sided and with floors. Score: 0.6 times effect size times
+the belief in z; higher = more suspicious. Cost: O(series x bins).
 """
 
 from __future__ import annotations
@@ -22,8 +23,19 @@ FULL = 0.6
 FULL_EFFECT = float(np.log(4.0))
 MIN_SCORE = 0.05
 READ_ELSEWHERE = (
-    "cpu", "memory", "disk", "saturation", "pool", "gc", "threads", "clock", "latency", "errors", "success", "restarts",
-)  # fmt: skip
+    "cpu",
+    "memory",
+    "disk",
+    "saturation",
+    "pool",
+    "gc",
+    "threads",
+    "clock",
+    "latency",
+    "errors",
+    "success",
+    "restarts",
+)
 PER_ENTITY = 2
 
 
@@ -58,13 +70,21 @@ class MetricShift:
             onset = int(moved.onset_ns[row]) if moved.onset_ns[row] >= 0 else None
             findings.append(
                 Finding(
-                    entity=where, score=float(score[row]), own=False, args=series_name(view, row), onset_ns=onset,
+                    entity=where,
+                    score=float(score[row]),
+                    own=False,
+                    args=series_name(view, row),
+                    onset_ns=onset,
                     claim=Claim(
-                        what=series.what, direction="up" if after > before else "down", magnitude=round(after - before, 4),
-                        unit=series.unit, onset_ns=onset, text=f"{series.raw} of {where} went from {before:.4g} to {after:.4g}",
+                        what=series.what,
+                        direction="up" if after > before else "down",
+                        magnitude=round(after - before, 4),
+                        unit=series.unit,
+                        onset_ns=onset,
+                        text=f"{series.raw} of {where} went from {before:.4g} to {after:.4g}",
                     ),
                 )
-            )  # fmt: skip
+            )
         return Reading(findings=tuple(findings), silent=None if findings else "no other metric left its baseline")
 
     def measure(self, view: View, **args: Any) -> dict[str, Any]:

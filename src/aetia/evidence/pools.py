@@ -1,10 +1,12 @@
 """Pools: connections and workers that ran out, with requests waiting for them.
 
-Source: label-free study on Nezha, section 4.4, with block-wise baselines. Score: effect size times belief in z, higher =
-more suspicious. Cost: O(series x bins).
+Source: label-free study on Nezha, section 4.4, with block-wise baselines. Score: effect size times belief in z,
+higher = more suspicious. Cost: O(series x bins).
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from aetia.evidence._pressure import Meaning, Pressure
 from aetia.plugins import plugin
@@ -20,7 +22,7 @@ from aetia.plugins import plugin
 class Pools(Pressure):
     """Pools also fill when what they lead to is slow, so they count for less than what they wait for."""
 
-    meaning: Meaning = {
+    meaning: ClassVar[Meaning] = {
         "pool": ("B", "pool_exhaustion", 0.8),
     }
     calm = "no pool filled up"

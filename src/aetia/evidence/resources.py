@@ -1,10 +1,12 @@
 """Resource pressure: cpu, memory, disk and throttling of instances, services and nodes.
 
-Source: label-free study on Nezha, section 4.4, with block-wise baselines. Score: effect size times belief in z, higher =
-more suspicious. Cost: O(series x bins).
+Source: label-free study on Nezha, section 4.4, with block-wise baselines. Score: effect size times belief in z,
+higher = more suspicious. Cost: O(series x bins).
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from aetia.evidence._pressure import Meaning, Pressure
 from aetia.plugins import plugin
@@ -20,7 +22,7 @@ from aetia.plugins import plugin
 class Resources(Pressure):
     """Physical resources. Memory is trusted less: it moves with every restart and release."""
 
-    meaning: Meaning = {
+    meaning: ClassVar[Meaning] = {
         "cpu": ("B", "cpu", 1.0),
         "memory": ("B", "memory", 0.8),
         "disk": ("B", "disk", 0.6),

@@ -35,11 +35,7 @@ class Restarts:
 
     def observe(self, view: View) -> Reading:
         moved = shifts(view)
-        findings = [
-            finding
-            for row, series in enumerate(view.metrics.series)
-            if series.what == "restarts" and (finding := _counted(view, row, moved)) is not None
-        ]
+        findings = [found for row in _may_have_restarted(view) if (found := _counted(view, row, moved)) is not None]
         findings += _replaced(view, presence(view))
         findings.sort(key=lambda f: (-f.score, f.entity.name))
         return Reading(
@@ -54,9 +50,28 @@ class Restarts:
         seen = presence(view)
         code = view.names.instances.index(args["instance"])
         return {
-            "baseline": int(seen.base[code]), "incident": int(seen.incident[code]), "unit": "rows",
-            "first_seen_ns": int(seen.first_ns[code]), "last_seen_ns": int(seen.last_ns[code]),
-        }  # fmt: skip
+            "baseline": int(seen.base[code]),
+            "incident": int(seen.incident[code]),
+            "unit": "rows",
+            "first_seen_ns": int(seen.first_ns[code]),
+            "last_seen_ns": int(seen.last_ns[code]),
+        }
+
+
+def _may_have_restarted(view: View) -> list[int]:
+    """Series of restarts that rose into the incident, or of uptimes that fell anywhere: most are flat, and quick to
+    rule out together."""
+    rows = np.array([row for row, series in enumerate(view.metrics.series) if series.what == "restarts"], np.int64)
+    if len(rows) == 0:
+        return []
+    in_base, in_incident = view.bin_masks
+    values = view.metrics.values[rows]
+    values = np.where(np.isfinite(values), values, -np.inf)
+    before, after = values[:, in_base].max(axis=1, initial=-np.inf), values[:, in_incident].max(axis=1, initial=-np.inf)
+    highest = np.maximum.accumulate(values, axis=1)
+    fell = ((values < highest) & np.isfinite(values)).any(axis=1)
+    falling = np.array([view.metrics.series[row].bad < 0 for row in rows.tolist()], np.bool_)
+    return rows[np.where(falling, fell, after > before)].tolist()
 
 
 def _counted(view: View, row: int, moved: Shifts) -> Finding | None:
@@ -81,12 +96,21 @@ def _counted(view: View, row: int, moved: Shifts) -> Finding | None:
         return None
     onset = int(now)
     return Finding(
-        entity=where, score=COUNTED, fault_class="A", fault="restart_loop", args=series_name(view, row), onset_ns=onset,
+        entity=where,
+        score=COUNTED,
+        fault_class="A",
+        fault="restart_loop",
+        args=series_name(view, row),
+        onset_ns=onset,
         claim=Claim(
-            what="restarts", direction="down" if series.bad < 0 else "up", magnitude=float(np.nanmax(after)), unit=series.unit or "restarts", onset_ns=onset,
+            what="restarts",
+            direction="down" if series.bad < 0 else "up",
+            magnitude=float(np.nanmax(after)),
+            unit=series.unit or "restarts",
+            onset_ns=onset,
             text=f"{series.raw} of {where} {'fell back' if series.bad < 0 else 'rose'} in the incident",
         ),
-    )  # fmt: skip
+    )
 
 
 def _replaced(view: View, seen: Presence) -> list[Finding]:
@@ -103,12 +127,20 @@ def _replaced(view: View, seen: Presence) -> list[Finding]:
         onset = int(seen.first_ns[code])
         out.append(
             Finding(
-                entity=instance(name, of), score=REPLACED, fault_class="A", fault="restart_loop", args={"instance": name},
+                entity=instance(name, of),
+                score=REPLACED,
+                fault_class="A",
+                fault="restart_loop",
+                args={"instance": name},
                 onset_ns=onset,
                 claim=Claim(
-                    what="replaced instance", direction="new", magnitude=1.0, unit="instances", onset_ns=onset,
+                    what="replaced instance",
+                    direction="new",
+                    magnitude=1.0,
+                    unit="instances",
+                    onset_ns=onset,
                     text=f"instance {name} of {of} is new in the incident and replaces one that stopped",
                 ),
             )
-        )  # fmt: skip
+        )
     return out

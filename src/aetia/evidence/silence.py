@@ -146,10 +146,15 @@ def _services(view: View) -> list[Finding]:
         name = view.names.services[code]
         out.append(
             _finding(
-                view, service_or_external(view, code), float(lost[code]), {"what": "service", "name": name},
-                float(before[code]), float(after[code]), f"while its callers do {min(demand[code], 9.99):.0%} of their work",
+                view,
+                service_or_external(view, code),
+                float(lost[code]),
+                {"what": "service", "name": name},
+                float(before[code]),
+                float(after[code]),
+                f"while its callers do {min(demand[code], 9.99):.0%} of their work",
             )
-        )  # fmt: skip
+        )
     return out
 
 
@@ -191,12 +196,19 @@ def _finding(
     view: View, where: entity.Entity, score: float, args: dict[str, Any], before: float, after: float, contrast: str
 ) -> Finding:
     return Finding(
-        entity=where, score=score, fault_class="E", fault="silence", args=args,
+        entity=where,
+        score=score,
+        fault_class="E",
+        fault="silence",
+        args=args,
         claim=Claim(
-            what="served calls", direction="down", magnitude=round(after - before, 4), unit="calls/s",
+            what="served calls",
+            direction="down",
+            magnitude=round(after - before, 4),
+            unit="calls/s",
             text=f"{where} serves {after:.3g} calls/s, {before:.3g} before, {contrast}",
         ),
-    )  # fmt: skip
+    )
 
 
 def _owners(view: View) -> tuple[I32, I32]:
@@ -218,8 +230,7 @@ def _gone(view: View) -> list[Finding]:
     if gone.mean() > 0.5:
         return []  # the collector stopped, not a component
     service, instance = _owners(view)
-    out = _gone_by(view, gone, instance, "instance") or _gone_by(view, gone, service, "service")
-    return out
+    return _gone_by(view, gone, instance, "instance") or _gone_by(view, gone, service, "service")
 
 
 def _gone_by(view: View, gone: np.ndarray, code: I32, level: str) -> list[Finding]:
@@ -235,14 +246,20 @@ def _gone_by(view: View, gone: np.ndarray, code: I32, level: str) -> list[Findin
         name = (view.names.instances if level == "instance" else view.names.services)[item]
         out.append(
             Finding(
-                entity=where, score=0.9 * lost[item] / total[item], fault_class="A", fault="crash",
+                entity=where,
+                score=0.9 * lost[item] / total[item],
+                fault_class="A",
+                fault="crash",
                 args={"what": "telemetry", "level": level, "name": name},
                 claim=Claim(
-                    what="telemetry", direction="gone", magnitude=float(lost[item] / total[item]), unit="share of series",
+                    what="telemetry",
+                    direction="gone",
+                    magnitude=float(lost[item] / total[item]),
+                    unit="share of series",
                     text=f"{lost[item]} of {total[item]} metric series of {where} stopped",
                 ),
             )
-        )  # fmt: skip
+        )
     return out
 
 

@@ -96,14 +96,24 @@ class SpanEvents:
             kind = KIND_NAMES.index(args["kind"])
             base, now = int(units.base_units[context]), int(units.incident_units[context])
         one = Violations(
-            kind=np.array([kind], np.int8), column=np.array([column]), given=np.array([given]),
-            base_hits=np.zeros(1, np.int64), base_units=np.array([base]), incident_hits=np.zeros(1, np.int64),
-            incident_units=np.array([now]), p=np.ones(1),
-        )  # fmt: skip
+            kind=np.array([kind], np.int8),
+            column=np.array([column]),
+            given=np.array([given]),
+            base_hits=np.zeros(1, np.int64),
+            base_units=np.array([base]),
+            incident_hits=np.zeros(1, np.int64),
+            incident_units=np.array([now]),
+            p=np.ones(1),
+        )
         hits = len(violating_units(units, one, 0))
         before = int(units.base_hits[column]) if given < 0 else base
-        return {"baseline": _share(base - before if kind == MISSING else before, base), "incident": _share(hits, now),
-                "baseline_units": base, "incident_units": now, "unit": "share of units"}  # fmt: skip
+        return {
+            "baseline": _share(base - before if kind == MISSING else before, base),
+            "incident": _share(hits, now),
+            "baseline_units": base,
+            "incident_units": now,
+            "unit": "share of units",
+        }
 
 
 def _share(hits: int, units: int) -> float:
@@ -169,9 +179,13 @@ def _score_one(
         callee = _majority(last[units.row[free]])
     rows = units.row[free]
     return _Scored(
-        index=index, service=int(units.context_service[context]), rate=rate, score=score, callee=callee,
+        index=index,
+        service=int(units.context_service[context]),
+        rate=rate,
+        score=score,
+        callee=callee,
         first_ns=int(view.spans.start_ns[rows].min()),
-    )  # fmt: skip
+    )
 
 
 def _majority(services: I32) -> int:
@@ -297,9 +311,18 @@ def _finding(view: View, units: Units, found: Violations, item: _Scored) -> Find
         words += f", each time right after a call to {view.names.services[item.service]}"
     fault = "exception" if kind == SEVERE and args["event_kind"] == "log" else "early_return"
     return Finding(
-        entity=where, score=min(item.score, 1.0), fault_class="C", fault=fault, onset_ns=item.first_ns, args=args,
+        entity=where,
+        score=min(item.score, 1.0),
+        fault_class="C",
+        fault=fault,
+        onset_ns=item.first_ns,
+        args=args,
         claim=Claim(
-            what=KIND_NAMES[kind], direction="new" if kind in (SEVERE, NOVEL) else "gone", magnitude=round(item.rate, 4),
-            unit="share of units", onset_ns=item.first_ns, text=words,
+            what=KIND_NAMES[kind],
+            direction="new" if kind in (SEVERE, NOVEL) else "gone",
+            magnitude=round(item.rate, 4),
+            unit="share of units",
+            onset_ns=item.first_ns,
+            text=words,
         ),
-    )  # fmt: skip
+    )

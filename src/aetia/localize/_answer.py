@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from aetia.evidence.channel import Finding
@@ -101,7 +103,7 @@ def propagation(
     chain = graph.path(root, entries, score)
     onset = {candidate_of(view, b.entry): b.onset_ns for b in incident.breaches}
     hops: list[Hop] = []
-    for source, target in zip(chain[:-1], chain[1:], strict=True):
+    for source, target in itertools.pairwise(chain):
         relation = "hosts" if source >= graph.n else "called by"
         hops.append(
             Hop(

@@ -183,4 +183,5 @@ def contributions(board: Board, candidate: int) -> list[tuple[float, int]]:
 
 def spoken(board: Board) -> Bool:
     """Candidates that any channel has spoken of, shape (n,)."""
-    return (board.own > 0).any(axis=0) | (board.symptom > 0).any(axis=0)
+    spoke: Bool = np.any(np.maximum(board.own, board.symptom) > 0, axis=0, keepdims=False)
+    return spoke

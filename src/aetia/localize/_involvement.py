@@ -39,7 +39,7 @@ def involvement(view: View) -> F64:
         return everywhere
     if 1.0 - (before / usual) / (hits / seen) < MIN_EXCESS_SHARE:
         return everywhere
-    wanted = np.unique(spans.trace[rows[bad & incident]])
+    wanted = np.unique(spans.trace[rows[bad & incident]]).astype(np.int64)
     coverage = _coverage(view, wanted)
     recorded = np.bincount(spans.service[view.span_masks[1] & (spans.service >= 0)], minlength=n) > 0
     return np.where(recorded, LEFT + (1.0 - LEFT) * np.minimum(1.0, coverage / FULL_COVERAGE), 1.0)

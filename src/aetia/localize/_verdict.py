@@ -46,10 +46,10 @@ def _decide(best: Mapping[tuple[str, FaultClass], Finding], findings: Mapping[st
         score("runtime", "F"),
         score("pools", "B"),
     )
-    death = max((("restarts", "A"), ("silence", "A"), ("errors", "A")), key=lambda k: score(*k))
-    if score(*death) >= CLEAR:
+    death = max(("restarts", "silence", "errors"), key=lambda channel: score(channel, "A"))
+    if score(death, "A") >= CLEAR:
         leak = [f for f in findings.get("resources", ()) if f.fault == "memory" and f.score >= LEAK]
-        return leak[0] if leak and death[0] == "restarts" else best[death]
+        return leak[0] if leak and death == "restarts" else best[death, "A"]
     if changed is not None and max(logical, score("latency", "D")) >= CLEAR:
         return changed
     if pressure >= CLEAR and pressure >= internals:

@@ -45,23 +45,29 @@ class Explain:
         order = ranking(score, board)
         if len(order) == 0:
             return Localization(
-                abstained="no channel found anything abnormal that could be a cause", silent=board.silent,
+                abstained="no channel found anything abnormal that could be a cause",
+                silent=board.silent,
                 missing=missing(view),
-            )  # fmt: skip
+            )
         probability = probabilities(board, score, order, spans=len(view.spans) > 0)
         if not incident.breaches and (score[order[0]] < QUIET_SCORE or probability[0] < QUIET_PROBABILITY):
             return Localization(
-                abstained="not enough evidence: no entry point's SLI is broken in this window and nothing inside stands "
-                f"out (the most suspicious is {board.candidates[int(order[0])]} at {score[order[0]]:.2f})",
-                silent=board.silent, missing=missing(view),
-            )  # fmt: skip
+                abstained="not enough evidence: no entry point's SLI is broken in this window and nothing inside "
+                f"stands out (the most suspicious is {board.candidates[int(order[0])]} at {score[order[0]]:.2f})",
+                silent=board.silent,
+                missing=missing(view),
+            )
         hypotheses, evidence = make_hypotheses(view, board, score, order, probability)
         roots = self._roots(score, order, graph)
         return Localization(
-            hypotheses=hypotheses, roots=roots, evidence=evidence, silent=board.silent, missing=missing(view),
+            hypotheses=hypotheses,
+            roots=roots,
+            evidence=evidence,
+            silent=board.silent,
+            missing=missing(view),
             propagation=propagation(view, incident, graph, board, score, int(order[0])),
             rejected=rejected(view, board, score, order, graph),
-        )  # fmt: skip
+        )
 
     def _best_reading(self, view: View, incident: Incident, graph: CallGraph) -> tuple[View, Board, F64]:
         """The given window with a guarded baseline; also with the guard as part of the incident where that window

@@ -169,13 +169,25 @@ def digest(value: Any) -> str:
 
 
 def make_evidence(
-    *, about: Entity, claim: Claim, polarity: Literal["for", "against"], strength: float, query: Query, result: dict[str, Any]
+    *,
+    about: Entity,
+    claim: Claim,
+    polarity: Literal["for", "against"],
+    strength: float,
+    query: Query,
+    result: dict[str, Any],
 ) -> Evidence:
     """Evidence with its content hash and result digest filled in."""
     clean: dict[str, Any] = canonical(result)
     result_digest = digest(clean)
     identity = digest([msgspec.to_builtins(about), msgspec.to_builtins(query), result_digest, polarity])
     return Evidence(
-        id=f"E{identity}", about=about, claim=claim, polarity=polarity, strength=round(float(strength), 4),
-        query=query, result=clean, digest=result_digest,
-    )  # fmt: skip
+        id=f"E{identity}",
+        about=about,
+        claim=claim,
+        polarity=polarity,
+        strength=round(float(strength), 4),
+        query=query,
+        result=clean,
+        digest=result_digest,
+    )
