@@ -23,15 +23,20 @@ _ANCHORED = re.compile(r"(now|end|start)?\s*([+-])\s*(.+)")
 # The largest epoch of each unit lies in the year 5138, the smallest of the next one in 1973: no overlap.
 _EPOCH_SCALES = ((10**11, 10**9), (10**14, 10**6), (10**17, 10**3))
 
+MAX_LENGTH_NS = 100 * 366 * 86400 * 10**9
+"""Longer lengths are mistakes, and a window that far away would leave the 64 bits of a time."""
 MEND = "write 2023-01-29T10:00:00Z, an epoch in s, ms, µs or ns, -30m, now or start+5m"
 
 
 def parse_length(text: str) -> int:
-    """Nanoseconds of `90s`, `30m`, `1h30m`, `250ms`, `2d`; raises UsageError for anything else."""
+    """Nanoseconds of `90s`, `30m`, `1h30m`, `250ms`, `2d`; raises UsageError for anything else, or a century."""
     clean = text.strip().lower().replace(" ", "")
     if not _LENGTH.fullmatch(clean):
-        raise UsageError(f"'{text}' is not a length of time; write for example 90s, 30m or 1h30m.")
-    return round(sum(float(value) * _UNITS_NS[unit] for value, unit in _LENGTH_PART.findall(clean)))
+        raise UsageError(f"'{text[:40]}' is not a length of time; write for example 90s, 30m or 1h30m.")
+    length = sum(float(value) * _UNITS_NS[unit] for value, unit in _LENGTH_PART.findall(clean))
+    if length > MAX_LENGTH_NS:
+        raise UsageError(f"'{text[:40]}' is longer than a century; give a length such as 30m or 2d.")
+    return round(length)
 
 
 def parse_instant(text: str, extent: Window) -> int:

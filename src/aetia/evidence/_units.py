@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from aetia.evidence._memo import once, once_for_facts
+from aetia.evidence._timeline import share_over_time
 from aetia.model.errors import SignalError
 from aetia.signals.frames import F64, I32, I64, SEVERITY_ERROR, Bool
 from aetia.signals.ids import mix
@@ -201,3 +202,10 @@ def find_column(view: View, units: Units, args: dict[str, Any], key: str = "even
         if event_text(view, units, column) == (args[f"{key}_kind"], args[key]):
             return column
     raise SignalError(f"no {args['operation']} request of {args['service']} with “{args[key]}” in this telemetry.")
+
+
+def column_chart(view: View, units: Units, column: int) -> dict[str, Any]:
+    """Share of the context's units in which the column's event happened, over time."""
+    unit = np.flatnonzero(units.context == units.column_context[column])
+    hit = np.isin(unit, members(units, column))
+    return share_over_time(view, view.spans.start_ns[units.row[unit]], hit, "share of units")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from aetia.evidence._units import Units, column_args, find_column, units_of
+from aetia.evidence._units import Units, column_args, column_chart, find_column, units_of
 from aetia.evidence._violations import REQUIRED
 from aetia.evidence.channel import Finding, Reading
 from aetia.model.diagnosis import Claim
@@ -63,6 +63,7 @@ class BranchMix:
             "baseline_units": int(units.base_units[context]),
             "incident_units": int(units.incident_units[context]),
             "unit": "share of units",
+            "series": column_chart(view, units, column),
         }
 
 

@@ -20,6 +20,7 @@ from aetia.evidence._memo import once
 from aetia.evidence._places import service_or_external
 from aetia.evidence._samples import NS_PER_MS, GroupShift, group_shift
 from aetia.evidence._series import Shifts, believed, measure_series, series_name, shifts
+from aetia.evidence._timeline import median_over_time
 from aetia.evidence.channel import Finding, Reading
 from aetia.model import entity
 from aetia.model.diagnosis import Claim
@@ -87,8 +88,16 @@ class EdgeGap:
                     "baseline_calls": int(shift.base_count[group]),
                     "incident_calls": int(shift.incident_count[group]),
                     "unit": "ms",
+                    "series": _chart(view, group),
                 }
         raise SignalError(f"no calls {args} among the {len(names.services)} services of this telemetry.")
+
+
+def _chart(view: View, group: int) -> dict[str, Any]:
+    """Median gap of one group of calls over time."""
+    calls, _, _, of = once(view, "edge groups", _group_calls)
+    own = of == group
+    return median_over_time(view, view.spans.start_ns[calls.row[own]], calls.gap_ns[own] / NS_PER_MS, "ms")
 
 
 def _groups(view: View) -> tuple[Calls, GroupShift, I64]:

@@ -17,6 +17,7 @@ from aetia.evidence._memo import once
 from aetia.evidence._places import service_or_external
 from aetia.evidence._residual import residual
 from aetia.evidence._series import measure_series, series_name, shifts
+from aetia.evidence._timeline import share_over_time
 from aetia.evidence._units import trace_share, units_of
 from aetia.evidence._victims import explained_rows, slow_answers
 from aetia.evidence._violations import violating_rows
@@ -67,8 +68,20 @@ class Errors:
                     "baseline_calls": int(table.base_units[row]),
                     "incident_calls": int(table.units[row]),
                     "unit": "error share",
+                    "series": _chart(view, key),
                 }
         raise SignalError(f"no calls {args} among the {len(names.services)} services of this telemetry.")
+
+
+def _chart(view: View, key: list[int]) -> dict[str, Any]:
+    """Share of failed calls over time, of one operation or of one edge."""
+    spans = view.spans
+    if len(key) == 1:
+        rows = np.flatnonzero(spans.operation == key[0])
+    else:
+        calls = calls_of(view)
+        rows = calls.row[(calls.caller == key[0]) & (calls.callee == key[1])]
+    return share_over_time(view, spans.start_ns[rows], spans.error[rows], "error share")
 
 
 class _Table:

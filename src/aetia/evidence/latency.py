@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from aetia.evidence._edges import by_own_time
+from aetia.evidence._edges import by_own_time, is_waiting
 from aetia.evidence._material import material
 from aetia.evidence._memo import once
 from aetia.evidence._places import service_or_external
 from aetia.evidence._residual import residual
-from aetia.evidence._samples import GroupShift, group_shift
+from aetia.evidence._samples import NS_PER_MS, GroupShift, group_shift
 from aetia.evidence._series import measure_series, series_name, shifts
+from aetia.evidence._timeline import median_over_time
 from aetia.evidence.channel import Finding, Reading
 from aetia.model.diagnosis import Claim
 from aetia.model.entity import operation
@@ -62,8 +63,16 @@ class Latency:
                     "baseline_calls": int(shift.base_count[group]),
                     "incident_calls": int(shift.incident_count[group]),
                     "unit": "ms",
+                    "series": _chart(view, code),
                 }
         raise SignalError(f"no spans of {args['service']} {args['operation']} in the windows of this telemetry.")
+
+
+def _chart(view: View, operation: int) -> dict[str, Any]:
+    """Median own time of one operation over time."""
+    spans = view.spans
+    rows = np.flatnonzero((spans.operation == operation) & ~is_waiting(view))
+    return median_over_time(view, spans.start_ns[rows], spans.exclusive_ns[rows] / NS_PER_MS, "ms")
 
 
 def _groups(view: View) -> tuple[GroupShift, I64]:

@@ -16,6 +16,7 @@ from aetia.evidence._load import covered_seconds, traffic_ratio
 from aetia.evidence._memo import once
 from aetia.evidence._mentions import mentions_another
 from aetia.evidence._places import service_or_external
+from aetia.evidence._timeline import rate_over_time
 from aetia.evidence._victims import explained_rows, severe_lines, slow_answers, unanswered_calls
 from aetia.evidence.channel import Finding, Reading
 from aetia.model.diagnosis import Claim
@@ -86,10 +87,18 @@ class LogNovelty:
                     "baseline_lines": int(rates.base[row]),
                     "incident_lines": int(rates.incident[row]),
                     "unit": "lines/min",
+                    "series": _chart(view, int(rates.service[row]), int(rates.template[row])),
                 }
         raise SignalError(
             f"{args['service']} prints no line like “{args['template']}” in the windows of this telemetry."
         )
+
+
+def _chart(view: View, service: int, template: int) -> dict[str, Any]:
+    """Lines of one template of one service per minute over time."""
+    logs = view.logs
+    own = (logs.service == service) & (logs.template == template)
+    return rate_over_time(view, logs.time_ns[own], "lines/min", 60.0)
 
 
 def _rates(view: View) -> _Rates:

@@ -17,6 +17,7 @@ from aetia.evidence._memo import once
 from aetia.evidence._places import place, service_or_external
 from aetia.evidence._presence import presence
 from aetia.evidence._series import shifts
+from aetia.evidence._timeline import rate_over_time
 from aetia.evidence.channel import Finding, Reading
 from aetia.model import entity
 from aetia.model.diagnosis import Claim
@@ -57,7 +58,15 @@ class Silence:
             raise SignalError(f"no {args['what']} {args['name']} in this telemetry.")
         code = vocabulary.index(args["name"])
         served = _served(view, of=args["what"])
-        return {"baseline": float(served[0][code]), "incident": float(served[1][code]), "unit": "calls/s"}
+        spans = view.spans
+        own = (spans.instance if args["what"] == "instance" else spans.service) == code
+        rows = np.flatnonzero(own & service_entries(view))
+        return {
+            "baseline": float(served[0][code]),
+            "incident": float(served[1][code]),
+            "unit": "calls/s",
+            "series": rate_over_time(view, spans.start_ns[rows], "calls/s", 1.0),
+        }
 
 
 def _served(view: View, of: str) -> tuple[F64, F64]:

@@ -15,7 +15,7 @@ import numpy as np
 from aetia.evidence._memo import once_for_facts
 from aetia.evidence._mentions import mentions_another
 from aetia.evidence._places import service_or_external
-from aetia.evidence._units import Units, column_args, event_text, find_column, units_of
+from aetia.evidence._units import Units, column_args, column_chart, event_text, find_column, units_of
 from aetia.evidence._victims import explained_rows, slow_answers, unanswered_calls
 from aetia.evidence._violations import (
     BROKEN_PAIR,
@@ -113,6 +113,7 @@ class SpanEvents:
             "baseline_units": base,
             "incident_units": now,
             "unit": "share of units",
+            "series": column_chart(view, units, column),
         }
 
 

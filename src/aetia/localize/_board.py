@@ -9,7 +9,7 @@ import numpy as np
 from aetia.evidence.channel import Channel, Finding, Reading
 from aetia.localize._graph import CallGraph
 from aetia.model.entity import Entity
-from aetia.plugins import create, names
+from aetia.plugins import all_plugins
 from aetia.signals.frames import F64, Bool
 from aetia.signals.view import View
 
@@ -64,11 +64,14 @@ class Board:
 
 
 def read_channels(view: View) -> dict[str, Reading]:
-    """Every registered channel's reading of the view."""
+    """Every registered channel's reading of the view; a channel that cannot be loaded is silent and says why."""
     readings: dict[str, Reading] = {}
-    for name in names("channel"):
-        channel: Channel = create("channel", name)
-        readings[name] = channel.observe(view)
+    for info in all_plugins("channel"):
+        if info.unavailable is not None or info.factory is None:
+            readings[info.name] = Reading(silent=f"cannot be loaded: {info.unavailable}")
+            continue
+        channel: Channel = info.factory()
+        readings[info.name] = channel.observe(view)
     return readings
 
 

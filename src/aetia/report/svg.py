@@ -130,7 +130,7 @@ def chart(title: str, found: wording.Chart, incident: Incident | None) -> str:
     if high - low >= 0.3 * high:
         low = min(low, 0.0)  # a signal that moves little in proportion to its level would be a flat line
     end = found.start_ns + len(found.values) * found.step_ns
-    scale = _Scale(found.start_ns, end, low, high if high > low else low + 1.0)
+    scale = _Scale(found.start_ns, end, low, max(high, low + _least_room(low, high)))
     extremes = f"lowest {wording.quantity(min(known), found.unit)}, highest {wording.quantity(high, found.unit)}"
     label = text(f"{title}; {extremes}", 300)
     return "".join(
@@ -142,6 +142,12 @@ def chart(title: str, found: wording.Chart, incident: Incident | None) -> str:
             "</svg>",
         ]
     )
+
+
+def _least_room(low: float, high: float) -> float:
+    """The smallest range that an axis can show: far above the resolution of a float of that size."""
+    size = max(abs(low), abs(high))
+    return max(1e-9 * size, 1e-200) if high > low else max(1.0, 1e-2 * size)
 
 
 def _background(found: wording.Chart, incident: Incident | None, scale: _Scale) -> Iterator[str]:
@@ -199,14 +205,13 @@ def _band(found: wording.Chart, incident: Incident | None) -> tuple[float, float
 
 
 def _ticks(low: float, high: float) -> Iterator[float]:
-    """Three to five round numbers between the limits."""
-    step = 10 ** math.floor(math.log10((high - low) / 2)) if high > low else 1.0
+    """Three to five round numbers between the limits; `high` lies above `low`."""
+    step = 10 ** math.floor(math.log10((high - low) / 2))
     while (high - low) / step > 4:
         step *= 2 if (high - low) / step <= 8 else 5
-    at = math.ceil(low / step) * step
-    while at <= high + step * 1e-9:
-        yield at
-        at += step
+    # Counted, because a step may be too small to change a large number.
+    first = math.ceil(low / step)
+    yield from (index * step for index in range(first, first + 8) if index * step <= high + step * 1e-9)
 
 
 def _polyline(points: Sequence[tuple[float, float] | None]) -> str:

@@ -180,6 +180,10 @@ def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+LARGEST = 1e200
+"""Larger values cannot be drawn: their differences and squares leave the range of a float."""
+
+
 class Chart(NamedTuple):
     """A signal to draw: one value per step, None where nothing was recorded."""
 
@@ -198,7 +202,7 @@ def series(evidence: Evidence) -> Chart | None:
     start, step, values = held.get("start_ns"), held.get("step_ns"), held.get("values")
     if not (_is_number(start) and _is_number(step) and step > 0 and isinstance(values, list | tuple)):
         return None
-    clean = tuple(float(v) if _is_number(v) and math.isfinite(v) else None for v in cast("list[Any]", values))
+    clean = tuple(float(v) if _is_number(v) and abs(v) < LARGEST else None for v in cast("list[Any]", values))
     if sum(value is not None for value in clean) < 2:
         return None
     return Chart(int(cast(float, start)), int(step), plain(held.get("unit") or "", 24), clean)
@@ -217,8 +221,13 @@ def sparkline(values: Sequence[float | None], width: int = 32, mark: int | None 
     means = [sum(part) / len(part) if part else None for part in parts]
     known = [value for value in means if value is not None]
     low, high = (min(known), max(known)) if known else (0.0, 0.0)
-    scale = (len(SPARKS) - 1) / (high - low) if high > low else 0.0
-    drawn = [GAP if value is None else SPARKS[round((value - low) * scale)] for value in means]
+    # Halves, because the difference of the largest two floats is infinite; a share of it, because the inverse
+    # of the smallest is.
+    room = high / 2 - low / 2
+    drawn = [
+        GAP if value is None else SPARKS[round((value / 2 - low / 2) / room * (len(SPARKS) - 1)) if room > 0 else 0]
+        for value in means
+    ]
     if mark is not None and 0 < mark < len(values):
         drawn.insert(next(index for index, edge in enumerate(edges) if edge >= mark), MARK)
     return "".join(drawn)
@@ -295,9 +304,11 @@ def path(diagnosis: Diagnosis) -> list[list[str]]:
 
 def dropped(record: DroppedRows) -> str:
     """`spans: 1 200 rows, negative duration (a.parquet)`."""
-    where = f" ({plain(record.source, 80)})" if record.source else ""
-    rows = f"{number(record.rows)} row{'' if record.rows == 1 else 's'}"
-    return f"{plain(record.table, 20)}: {rows}, {plain(record.reason, 200)}{where}"
+    unit = {"files": "file", "messages": "message"}.get(record.table, "row")
+    rows = f"{number(record.rows)} {unit}{'' if record.rows == 1 else 's'}"
+    place = "" if not record.source or record.source in record.reason else f" ({plain(record.source, 80)})"
+    what = f"{rows}, " if unit == "row" else "" if record.rows == 1 else f"{number(record.rows)}, "
+    return f"{plain(record.table, 20)}: {what}{plain(record.reason, 300)}{place}"
 
 
 def cost(diagnosis: Diagnosis) -> str:
