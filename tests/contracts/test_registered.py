@@ -15,17 +15,10 @@ from aetia.plugins import Plugin
 
 REGISTERED = [item for item in plugins.all_plugins() if item.module.startswith("aetia.")]
 AT_LEAST = {"reader": 8, "detector": 1, "channel": 14, "localizer": 12}
-UNNAMED = "spans without a service have the code -1, which bincount refuses (_blame.py, _load.py)"
-UNNAMED_AT = "it answers soundly on: values missing everywhere"
 ABSENT = "recognise raises the IngestError that `cases` and `load` should raise"
 ABSENT_AT = "a path that does not exist is not recognised and nothing is raised"
 KNOWN: dict[tuple[str, str, str], str] = {
-    **{("channel", name, UNNAMED_AT): UNNAMED for name in (
-        "edge_gap", "errors", "log_novelty", "network", "pools", "resources", "runtime")},
     **{("reader", name, ABSENT_AT): ABSENT for name in ("jaeger", "metrics_csv", "otel_clickhouse", "otlp")},
-    ("channel", "log_novelty", "measurements are plain JSON values"): "lines per minute are numpy floats",
-    ("localizer", "explain", "probabilities add up to at most one"): "each is rounded to 4 digits, the sum becomes 1.0001",
-    ("localizer", "explain", UNNAMED_AT): UNNAMED,
     ("detector", "sli", "declared SLIs are measured soundly"):
         "a declared metric of unknown meaning becomes a `success` share of 50 and 300",
 }  # fmt: skip

@@ -28,7 +28,7 @@ FOREIGN: dict[str, bytes] = {
     "notes.txt": "grüße, 你好".encode(),
     "metrics.csv": b"time\n\n\n",
     "logs.jsonl": b'{"resourceLogs": null}\nnot json',
-    "long.csv": b"," * 100_000,
+    "long.csv": b"," * 10_000,
     "deep.json": b"[" * 20_000,
 }
 """Files that look like something and are not."""

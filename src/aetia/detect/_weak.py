@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.special import ndtr
 
 from aetia.detect._scan import Stretch, scan_flags, stretches
 from aetia.detect.latency import limit_ms, tolerance
@@ -16,7 +15,7 @@ from aetia.model import entity
 from aetia.model.diagnosis import SliBreach
 from aetia.model.window import Window
 from aetia.signals.frames import F64, I64, SEVERITY_ERROR, Bool, Series
-from aetia.signals.stats import poisson_tail_p
+from aetia.signals.stats import normal_cdf, poisson_tail_p
 from aetia.signals.view import Facts
 
 SLI_KINDS = ("latency", "errors", "success", "traffic")
@@ -144,13 +143,13 @@ def _bad_bins(
             usual = np.minimum(usual, float(np.median(values[reference])))
         spread = 1.4826 * float(np.median(np.abs(filled - usual))) + 0.05 * float(np.median(np.abs(filled))) + 1e-12
         z = (usual - filled) / spread
-        return known & is_loss(filled, usual) & (z > 3), ndtr(-z), usual
+        return known & is_loss(filled, usual) & (z > 3), normal_cdf(-z), usual
     level, spread = _healthy(values, known, reference, one.what == "success" or one.bad < 0)
     up = -1.0 if one.what == "success" or one.bad < 0 else 1.0
     rise = np.where(known, (values - level) * up, 0.0)
     z = rise / spread
     least = _least_rise(one, values, level, spread, traffic)
-    return known & (z > Z) & (rise > least), ndtr(-z), np.full(len(values), level)
+    return known & (z > Z) & (rise > least), normal_cdf(-z), np.full(len(values), level)
 
 
 def _healthy(values: F64, known: Bool, reference: Bool | None, down: bool) -> tuple[float, float]:

@@ -73,7 +73,7 @@ def by_own_time(view: View, node: I32 | None = None) -> I64:
     given, then exclusive time: groups of them need no further sort, whatever the windows."""
 
     def build(facts: Facts) -> I64:
-        rows = np.flatnonzero(~is_waiting(view))
+        rows = np.flatnonzero(~is_waiting(view) & (facts.spans.operation >= 0))
         group = facts.spans.operation[rows].astype(np.int64) + 1
         if node is not None:
             group = group * (int(node.max(initial=-1)) + 2) + node[rows] + 1
@@ -96,7 +96,8 @@ def _every_call(facts: Facts) -> Calls:
     operation = np.concatenate([spans.operation[child], spans.operation[blind]]).astype(np.int32)
     gap = np.concatenate([pairs.gap_ns[kept], spans.duration_ns[blind]])
     server = np.concatenate([child, np.full(len(blind), -1)]).astype(np.int64)
-    order = sorted_in_groups(gap, dense_rows(caller, callee, operation)[1])
+    named = np.flatnonzero((caller >= 0) & (callee >= 0) & (operation >= 0))
+    order = named[sorted_in_groups(gap[named], dense_rows(caller[named], callee[named], operation[named])[1])]
     row, server = row[order], server[order]
     return Calls(
         caller=caller[order],

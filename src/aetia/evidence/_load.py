@@ -36,8 +36,9 @@ def _traffic_ratio(view: View) -> F64:
         base, incident = view.span_masks
         seconds = covered_seconds(spans.start_ns, base), covered_seconds(spans.start_ns, incident)
         if min(seconds) > 0:
-            before = np.bincount(spans.service[base], minlength=count) / seconds[0]
-            after = np.bincount(spans.service[incident], minlength=count) / seconds[1]
+            named = spans.service >= 0
+            before = np.bincount(spans.service[base & named], minlength=count) / seconds[0]
+            after = np.bincount(spans.service[incident & named], minlength=count) / seconds[1]
             np.divide(after, before, out=ratio, where=before > 0)
     moved = shifts(view)
     for row, series in enumerate(view.metrics.series):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -9,21 +10,39 @@ from weakref import WeakKeyDictionary
 from aetia.signals.view import Facts, View
 
 T = TypeVar("T")
-_MEMO: WeakKeyDictionary[View, dict[str, Any]] = WeakKeyDictionary()
-_FACTS: WeakKeyDictionary[Facts, dict[str, Any]] = WeakKeyDictionary()
+_MISSING = object()
+
+
+class _Cell:
+    """One result; whoever asks for it while it is computed waits."""
+
+    __slots__ = ("lock", "value")
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.value: Any = _MISSING
+
+
+_MEMO: WeakKeyDictionary[View, dict[str, _Cell]] = WeakKeyDictionary()
+_FACTS: WeakKeyDictionary[Facts, dict[str, _Cell]] = WeakKeyDictionary()
 
 
 def once(view: View, key: str, compute: Callable[[View], T]) -> T:
-    """`compute(view)`, remembered for as long as the view lives."""
-    store = _MEMO.setdefault(view, {})
-    if key not in store:
-        store[key] = compute(view)
-    return cast(T, store[key])
+    """`compute(view)`, remembered for as long as the view lives. What is computed never asks for itself."""
+    return _filled(_MEMO.setdefault(view, {}), key, lambda: compute(view))
 
 
 def once_for_facts(view: View, key: str, compute: Callable[[Facts], T]) -> T:
     """`compute(view.facts)`, shared by all views of the same facts: for what does not depend on the windows."""
-    store = _FACTS.setdefault(view.facts, {})
-    if key not in store:
-        store[key] = compute(view.facts)
-    return cast(T, store[key])
+    return _filled(_FACTS.setdefault(view.facts, {}), key, lambda: compute(view.facts))
+
+
+def _filled(store: dict[str, _Cell], key: str, compute: Callable[[], T]) -> T:
+    cell = store.get(key)
+    if cell is None:
+        cell = store.setdefault(key, _Cell())
+    if cell.value is _MISSING:
+        with cell.lock:
+            if cell.value is _MISSING:
+                cell.value = compute()
+    return cast(T, cell.value)

@@ -80,7 +80,7 @@ class Pressure:
 def _beyond_load(view: View, moved: Shifts) -> tuple[F64, F64]:
     """z and effect of the movement beyond the one that more traffic explains (resources follow load linearly)."""
     ratio = traffic_ratio(view)
-    load = np.array([ratio[s.service] if s.service >= 0 and s.node < 0 else np.nan for s in view.metrics.series])
+    load = np.array([ratio[s.service] if s.service >= 0 else np.nan for s in view.metrics.series])
     load = np.where(np.isfinite(load), np.maximum(load, 1.0), 1.0)
     with np.errstate(all="ignore"):
         change = np.exp(moved.effect)

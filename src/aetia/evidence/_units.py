@@ -101,7 +101,7 @@ def _build(view: View) -> Units:
     spans, logs = view.spans, view.logs
     base, incident = view.span_masks
     raw_context = once_for_facts(view, "paths in a service", lambda facts: path_signatures(facts.spans))
-    used = np.flatnonzero(base | incident)
+    used = np.flatnonzero((base | incident) & (spans.operation >= 0))
     contexts, context = dense_groups(raw_context[used])
     context = context.astype(np.int32)
     keep, everywhere = _thin(trace_share(view)[used], context, incident[used])
@@ -113,7 +113,7 @@ def _build(view: View) -> Units:
     templates, operations = len(logs.templates), len(view.names.operations)
     first_child, no_child = templates, templates + operations
     log_unit, child_unit = unit_of_row[logs.span], unit_of_row[spans.parent]
-    logged, child = np.flatnonzero(log_unit >= 0), np.flatnonzero(child_unit >= 0)
+    logged, child = np.flatnonzero(log_unit >= 0), np.flatnonzero((child_unit >= 0) & (spans.operation >= 0))
     childless = np.ones(len(row), np.bool_)
     childless[child_unit[child]] = False
     bare = np.flatnonzero(childless)

@@ -118,7 +118,7 @@ def _operation_table(view: View) -> _Table:
     def build(v: View) -> _Table:
         spans = v.spans
         base, incident = v.span_masks
-        rows = np.flatnonzero((base | incident) & ~is_waiting(v))
+        rows = np.flatnonzero((base | incident) & ~is_waiting(v) & (spans.operation >= 0))
         failed = errors_began(v)
         own = 1.0 - _explained_share(v, failed)
         table = _tabulate((spans.operation[rows],), failed[rows], incident[rows])

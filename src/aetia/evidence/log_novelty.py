@@ -82,8 +82,8 @@ class LogNovelty:
             text = view.logs.templates[int(rates.template[row])].text
             if names.services[int(rates.service[row])] == args["service"] and text == args["template"]:
                 return {
-                    "baseline": rates.base[row] / max(rates.base_seconds, 1e-9) * 60.0,
-                    "incident": rates.incident[row] / max(rates.incident_seconds, 1e-9) * 60.0,
+                    "baseline": float(rates.base[row] / max(rates.base_seconds, 1e-9) * 60.0),
+                    "incident": float(rates.incident[row] / max(rates.incident_seconds, 1e-9) * 60.0),
                     "baseline_lines": int(rates.base[row]),
                     "incident_lines": int(rates.incident[row]),
                     "unit": "lines/min",

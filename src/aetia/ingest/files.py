@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import os
+import re
 import zlib
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import msgspec
 import pyarrow as pa
@@ -44,6 +44,8 @@ def reading(path: Path) -> Generator[None]:
         raise CorruptSource(f"{path} is truncated or damaged ({_short(error)}); copy or export it again.") from error
     except UnicodeDecodeError as error:
         raise CorruptSource(f"{path} is not UTF-8 text at byte {error.start}; convert it to UTF-8.") from error
+    except UnicodeEncodeError as error:
+        raise IngestError(f"{printable(path)} has a name that is not UTF-8; rename it.") from error
     except (msgspec.MsgspecError, RecursionError) as error:
         raise CorruptSource(f"{path} is not the JSON it should be ({_short(error)}); export it again.") from error
     except MemoryError as error:
@@ -57,6 +59,10 @@ def _raise_os(path: Path, error: OSError) -> NoReturn:
         raise IngestError(f"{path} does not exist; check the path.") from error
     if error.errno == errno.ENOSPC:
         raise IngestError(f"{path}: no space left on the device; free some or choose another folder.") from error
+    if error.errno == errno.ELOOP:
+        raise IngestError(f"{path} is a link that leads back to itself; name the file itself.") from error
+    if error.errno == errno.EISDIR or (path.is_dir() and not path.is_symlink() and error.errno is None):
+        raise IngestError(f"{path} is a folder where a file was expected; remove it or name a file.") from error
     # Arrow reports damaged files as plain OSErrors without a number.
     kind = CorruptSource if error.errno is None else IngestError
     raise kind(f"{path} could not be read ({_short(error)}); copy or export it again.") from error
@@ -67,13 +73,25 @@ def _short(error: BaseException) -> str:
     return words[:160].rstrip(".;: ") or type(error).__name__
 
 
+def printable(path: Path | str) -> str:
+    """A path as text that can be printed and written; bytes that are no UTF-8 are replaced."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 # ---- folders ----------------------------------------------------------------------------------------------
 
 
 def list_folder(folder: Path) -> list[Path]:
     """The visible entries of a folder, sorted by name. Raises IngestError when it cannot be listed."""
     with reading(folder):
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith((".", "_")))
+        found = sorted(entry for entry in folder.iterdir() if not entry.name.startswith((".", "_")))
+        for entry in found:
+            try:
+                entry.name.encode()
+            except UnicodeEncodeError as error:
+                where = printable(entry)
+                raise IngestError(f"{where} has a name that is not UTF-8; rename it or move it away.") from error
+        return found
 
 
 def data_files(folder: Path, depth: int = 2) -> list[Path]:
@@ -89,12 +107,12 @@ def data_files(folder: Path, depth: int = 2) -> list[Path]:
 
 
 def require(path: Path) -> None:
-    """Raise IngestError unless the path exists, can be opened and is not an empty file."""
+    """Raise IngestError unless the path exists, can be opened and is a folder or a file that is not empty."""
     with reading(path):
         if path.is_dir():
             with os.scandir(path):
                 return
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             if not stream.read(1):
                 raise CorruptSource(f"{path} is empty; export it again.")
 
@@ -102,36 +120,73 @@ def require(path: Path) -> None:
 # ---- bytes ------------------------------------------------------------------------------------------------
 
 
+def open_file(path: Path) -> BinaryIO:
+    """The file, open for reading. Raises IngestError for what is no file: opening a pipe waits for its writer."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise IngestError(f"{path} is a pipe or a device, and files are read more than once; write it to a file first.")
+    return path.open("rb")
+
+
 def head(path: Path, size: int = HEAD_BYTES) -> bytes:
-    """The first bytes of a file, decompressed; fewer when the file is short or breaks off."""
-    with reading(path), path.open("rb") as stream:
-        raw = stream.read(size)
+    """The first bytes of a file, decompressed, UTF-16 as UTF-8; fewer when the file is short or breaks off."""
+    with reading(path), open_file(path) as stream:
+        raw = stream.read(max(size, 1024))
     if raw.startswith(_GZIP):
         try:
-            return zlib.decompressobj(wbits=31).decompress(raw, size)
+            raw = zlib.decompressobj(wbits=31).decompress(raw, size)
         except zlib.error:
             return b""
-    if raw.startswith(_ZSTD):
+    elif raw.startswith(_ZSTD):
         try:
             with pa.CompressedInputStream(pa.BufferReader(raw), "zstd") as unpacked:
-                return unpacked.read(size)
+                raw = unpacked.read(size)
         except (OSError, pa.ArrowException):
             return b""
-    return raw
+    return as_utf8(raw)[:size]
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole file, decompressed where it begins like gzip or zstd."""
+    """The whole file, decompressed, UTF-16 as UTF-8. Raises CorruptSource when it is empty or breaks off."""
+    raw, damage = read_usable(path)
+    if damage:
+        raise CorruptSource(f"{path} is truncated or damaged ({damage}); copy or export it again.")
+    return raw
+
+
+def read_usable(path: Path) -> tuple[bytes, str]:
+    """Like `read_bytes`, but of a compressed file that breaks off what comes before, and what is wrong with it."""
     with reading(path):
-        raw = path.read_bytes()
+        with open_file(path) as stream:
+            raw = stream.read()
+        damage = ""
         if raw.startswith(_GZIP):
-            return gzip.decompress(raw)
-        if raw.startswith(_ZSTD):
+            raw, damage = _gunzip(raw)
+        elif raw.startswith(_ZSTD):
             with pa.CompressedInputStream(pa.BufferReader(raw), "zstd") as unpacked:
-                return unpacked.read()
+                raw = unpacked.read()
         if not raw:
             raise CorruptSource(f"{path} is empty; export it again.")
-        return raw
+    return as_utf8(raw), damage
+
+
+def _gunzip(raw: bytes) -> tuple[bytes, str]:
+    parts: list[bytes] = []
+    while raw.startswith(_GZIP):
+        unpacker = zlib.decompressobj(wbits=31)
+        parts.append(unpacker.decompress(raw))
+        if not unpacker.eof:
+            return b"".join(parts), "its compressed data break off"
+        raw = unpacker.unused_data.lstrip(b"\0")
+    return b"".join(parts), "other bytes follow its compressed data" if raw else ""
+
+
+def as_utf8(raw: bytes) -> bytes:
+    """Text without its byte order mark, UTF-16 (as some shells write it) as UTF-8; other bytes as they are."""
+    if raw.startswith(b"\xef\xbb\xbf"):
+        return raw[3:]
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return raw.decode("utf-16", "replace").encode("utf-8", "replace")
+    return raw
 
 
 # ---- Parquet ----------------------------------------------------------------------------------------------
@@ -167,16 +222,17 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None, dictionary: I
 
 @dataclass(frozen=True, slots=True)
 class CsvTable:
-    """A CSV file as columns, and how many of its lines had the wrong number of fields."""
+    """A CSV file as columns, how many of its lines had the wrong number of fields, and what broke it off."""
 
     columns: dict[str, Any]
     bad_lines: int
+    damage: str = ""
 
 
 def csv_header(path: Path) -> list[str]:
     """The column names of a CSV or TSV file; empty when the file does not look like one."""
     start = head(path)
-    line = start.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].rstrip(b"\r")
+    line = start.split(b"\n", 1)[0].rstrip(b"\r")
     if not line or b"\0" in line:
         return []
     try:
@@ -202,8 +258,10 @@ def _delimiter(line: bytes) -> str:
 
 def read_csv(path: Path, *, as_text: Sequence[str] = ()) -> CsvTable:
     """A CSV or TSV file, also compressed. Columns are typed where all values agree, `as_text` are not."""
-    raw = read_bytes(path)
-    line = raw.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].rstrip(b"\r")
+    raw, damage = read_usable(path)
+    if damage:
+        raw = raw[: raw.rfind(b"\n") + 1]
+    line = raw.split(b"\n", 1)[0].rstrip(b"\r")
     with reading(path):
         names = _unique(_split_header(line.decode(), _delimiter(line)))
     if not names:
@@ -214,7 +272,13 @@ def read_csv(path: Path, *, as_text: Sequence[str] = ()) -> CsvTable:
         # Arrow cannot report a bad line that is no UTF-8.
         raw = raw.decode("utf-8", "replace").encode()
     with reading(path):
-        return _parse_csv(raw, names, _delimiter(line), as_text)
+        found, bad = _parse_csv(raw, names, _delimiter(line), as_text)
+        if bad and 2 * found.num_rows < raw.count(b"\n"):
+            # A quote that is never closed swallows the lines after it.
+            again, fewer = _parse_csv(raw.replace(b'"', b""), names, _delimiter(line), as_text)
+            if again.num_rows > found.num_rows:
+                found, bad = again, fewer
+    return CsvTable({name: found.column(index) for index, name in enumerate(names)}, bad, damage)
 
 
 def _unique(names: Sequence[str]) -> list[str]:
@@ -227,10 +291,19 @@ def _unique(names: Sequence[str]) -> list[str]:
     return out
 
 
-def _parse_csv(raw: bytes, names: list[str], delimiter: str, as_text: Sequence[str]) -> CsvTable:
+def _decimal_point(raw: bytes, delimiter: str) -> str:
+    """A comma where semicolons part the columns and the first numbers have commas but no points."""
+    start = raw[:HEAD_BYTES]
+    commas = delimiter == ";" and re.search(rb"\d,\d", start) and not re.search(rb"\d\.\d", start)
+    return "," if commas else "."
+
+
+def _parse_csv(raw: bytes, names: list[str], delimiter: str, as_text: Sequence[str]) -> tuple[pa.Table, int]:
+    """The table, and how many lines have the wrong number of fields."""
     import pyarrow.csv
 
     csv: Any = pyarrow.csv
+    decimal = _decimal_point(raw, delimiter)
     bad = 0
 
     def skip(row: Any) -> str:
@@ -246,7 +319,8 @@ def _parse_csv(raw: bytes, names: list[str], delimiter: str, as_text: Sequence[s
                 delimiter=delimiter, newlines_in_values=b'"' in raw[:HEAD_BYTES], invalid_row_handler=skip
             ),
             convert_options=csv.ConvertOptions(
-                column_types=types, strings_can_be_null=True, null_values=["", "NULL", "null", "\\N", "None"]
+                column_types=types, strings_can_be_null=True, null_values=["", "NULL", "null", "\\N", "None"],
+                decimal_point=decimal,
             ),
         )
 
@@ -258,7 +332,7 @@ def _parse_csv(raw: bytes, names: list[str], delimiter: str, as_text: Sequence[s
         # The types were guessed from the first block; a later value disagrees.
         bad = 0
         table = parse(dict.fromkeys(names, pa.string()))
-    return CsvTable({name: table.column(index) for index, name in enumerate(names)}, bad)
+    return table, bad
 
 
 # ---- what file readers share ------------------------------------------------------------------------------
@@ -299,7 +373,18 @@ class FileReader:
         files = data_files(path) if path.is_dir() else [path]
         if not files:
             raise IngestError(f"{path} holds no data files; point at the folder or file with the telemetry.")
-        return Loaded(case=case, telemetry=merge([self.read_file(file, full=full) for file in files]))
+        parts: list[Telemetry] = []
+        left_out: list[Dropped] = []
+        problem: CorruptSource | None = None
+        for file in files:
+            try:
+                parts.append(self.read_file(file, full=full))
+            except CorruptSource as error:
+                problem = problem or error
+                left_out.append(Dropped(table="files", rows=1, reason=str(error), source=str(file)))
+        if problem is not None and not parts:
+            raise problem
+        return Loaded(case=case, telemetry=merge(parts).with_dropped(*left_out))
 
 
 def plain_stem(path: Path) -> str:
@@ -335,11 +420,21 @@ def merge(parts: Sequence[Telemetry]) -> Telemetry:
     )
 
 
-def bad_lines(table: str, count: int, path: Path) -> list[Dropped]:
-    """The record of CSV lines with the wrong number of fields."""
-    if not count:
+def lost_lines(table: str, csv: CsvTable, path: Path) -> list[Dropped]:
+    """The records of CSV lines with the wrong number of fields, and of a file that breaks off."""
+    records: list[Dropped] = []
+    if csv.bad_lines:
+        reason = "lines with the wrong number of fields"
+        records.append(Dropped(table=table, rows=csv.bad_lines, reason=reason, source=str(path)))
+    return records + broken_off(path, csv.damage)
+
+
+def broken_off(path: Path, damage: str) -> list[Dropped]:
+    """The record of a file of which only a part can be read."""
+    if not damage:
         return []
-    return [Dropped(table=table, rows=count, reason="lines with the wrong number of fields", source=str(path))]
+    reason = f"{path}: {damage}, so only what comes before was used; copy or export it again"
+    return [Dropped(table="files", rows=1, reason=reason, source=str(path))]
 
 
 def category_columns(table: str, present: Iterable[str]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from aetia.ingest.files import FileReader, bad_lines, csv_header, head, is_parquet, read_csv, reading
+from aetia.ingest.files import FileReader, csv_header, head, is_parquet, lost_lines, read_csv, reading
 from aetia.ingest.normalise import concat, to_metrics
 from aetia.ingest.reader import Match
 from aetia.ingest.series_names import SeriesName, parse_labels, split_series
@@ -74,7 +74,7 @@ class MetricsCsvReader(FileReader):
         csv = read_csv(path)
         with reading(path):
             table, dropped = _read(csv.columns, path)
-        return Telemetry(metrics=table).with_dropped(*dropped, *bad_lines("metrics", csv.bad_lines, path))
+        return Telemetry(metrics=table).with_dropped(*dropped, *lost_lines("metrics", csv, path))
 
 
 def _plain(name: str) -> str:

@@ -16,11 +16,12 @@ import msgspec
 import pyarrow as pa
 
 from aetia.ingest.files import (
+    CsvTable,
     FileReader,
-    bad_lines,
     csv_header,
     head,
     is_parquet,
+    lost_lines,
     parquet_columns,
     read_csv,
     read_parquet,
@@ -78,7 +79,7 @@ class OtelClickHouseReader(FileReader):
         return Match(confidence=0.3 * share, found=(f"part of otel {kind} in {path.name}",), missing=lacks)
 
     def read_file(self, path: Path, *, full: bool) -> Telemetry:
-        columns, lines = _read(path)
+        columns, csv = _read(path)
         kind = next((kind for kind, needed in _NEEDED.items() if needed <= columns.keys()), None)
         if kind is None:
             raise CorruptSource(f"{path} has none of the exporter's tables ({', '.join(columns)}); export all columns.")
@@ -89,7 +90,7 @@ class OtelClickHouseReader(FileReader):
                 telemetry = _logs(columns, path, full)
             else:
                 telemetry = _metrics(kind, columns, path)
-        return telemetry.with_dropped(*bad_lines(kind, lines, path))
+        return telemetry if csv is None else telemetry.with_dropped(*lost_lines(kind, csv, path))
 
 
 def _text_header(path: Path) -> list[str]:
@@ -100,15 +101,15 @@ def _plain_name(name: str) -> str:
     return name.strip().lower().replace("_", "")
 
 
-def _read(path: Path) -> tuple[dict[str, Column], int]:
+def _read(path: Path) -> tuple[dict[str, Column], CsvTable | None]:
     if is_parquet(path):
         table = read_parquet(path)
         with reading_file(path):
             return {
                 _plain_name(name): column for name, column in zip(table.column_names, table.columns, strict=True)
-            }, 0
+            }, None
     csv = read_csv(path)
-    return {_plain_name(name): column for name, column in csv.columns.items()}, csv.bad_lines
+    return {_plain_name(name): column for name, column in csv.columns.items()}, csv
 
 
 # ---- maps -------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import msgspec
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 
-from aetia.ingest.files import FileReader, head, read_bytes, reading
+from aetia.ingest.files import FileReader, broken_off, head, read_usable, reading
 from aetia.ingest.histograms import Exponential, MetricRows, Point
 from aetia.ingest.normalise import concat, to_logs, to_metrics, to_spans
 from aetia.ingest.reader import Match
@@ -50,21 +50,20 @@ class OtlpReader(FileReader):
 
     def read_file(self, path: Path, *, full: bool) -> Telemetry:
         rows = OtlpRows(full)
-        raw = read_bytes(path)
+        raw, damage = read_usable(path)
         bad, problem = 0, ""
         with reading(path):
             for message in _messages(raw):
                 try:
-                    rows.add_message(message)
-                except (msgspec.MsgspecError, DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
+                    rows.add_message(_unpacked(message))
+                except (msgspec.MsgspecError, DecodeError, ValueError, TypeError, RecursionError) as error:
                     bad += 1
                     problem = problem or " ".join(str(error).split())[:120]
         if not rows.count and bad:
             raise CorruptSource(f"{path} holds no readable OTLP message ({problem}); export it again.")
+        reason = f"OTLP messages that cannot be decoded ({problem})"
         return rows.telemetry(str(path)).with_dropped(
-            Dropped(
-                table="files", rows=bad, reason=f"OTLP messages that cannot be decoded ({problem})", source=str(path)
-            )
+            Dropped(table="messages", rows=bad, reason=reason, source=str(path)), *broken_off(path, damage)
         )
 
 
@@ -100,14 +99,14 @@ def _varint(data: bytes) -> tuple[int, int]:
 
 
 def _messages(raw: bytes) -> Iterator[bytes]:
-    """The messages of a file, decompressed. A file that breaks off yields its whole messages, then the rest."""
+    """The messages of a file, as they are. A file that breaks off yields its whole messages, then the rest."""
     if raw.lstrip()[:1] in (b"{", b"["):
         yield from _json_messages(raw)
         return
     position = 0
     while position < len(raw):
         length = int.from_bytes(raw[position : position + 4], "big")
-        yield _unpacked(raw[position + 4 : position + 4 + length])
+        yield raw[position + 4 : position + 4 + length]
         if position + 4 + length > len(raw):
             return
         position += 4 + length
@@ -134,7 +133,7 @@ def _unpacked(message: bytes) -> bytes:
             with pa.CompressedInputStream(pa.BufferReader(message), kind) as stream:
                 return stream.read()
         except (OSError, pa.ArrowException) as error:
-            raise CorruptSource(f"an OTLP message is not {kind} data as its first bytes say ({error}).") from error
+            raise ValueError(f"a compressed message that is damaged or breaks off: {error}") from error
     return message
 
 
@@ -529,7 +528,7 @@ def parse_protobuf(message: bytes) -> Any:
             continue
         if fits(parsed):
             return parsed
-    raise DecodeError("neither traces nor metrics nor logs")
+    raise DecodeError("neither traces nor metrics nor logs, damaged or broken off")
 
 
 def _is_traces(data: Any) -> bool:

@@ -31,6 +31,8 @@ CATEGORY = pa.dictionary(pa.int32(), pa.string())
 
 # 1e11 s is the year 5138 and 1e11 ms is 1973; real telemetry lies between, likewise for the finer units.
 _UNIT_LIMITS: tuple[tuple[float, TimeUnit], ...] = ((1e11, "s"), (1e14, "ms"), (1e17, "us"))
+_SMALLEST_EPOCH = 1e9
+"""Smaller numbers are times since something else: 1e9 s is the year 2001."""
 _INT64_MAX = float(2**63 - 1024)
 _NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 _INTEGER = r"^\s*[+-]?(?:\d{1,18}|[1-8]\d{18}|9[01]\d{17})\s*$"
@@ -87,6 +89,10 @@ def floats(column: Column) -> Column:
 
 def is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
 
 
 def decoded(column: Column) -> Column:
@@ -197,25 +203,28 @@ def guess_time_unit(values: ArrayLike) -> TimeUnit:
     column = decoded(as_column(values))
     if is_text(column.type):
         column = _numbers(column)
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+    if not is_number(column.type):
         return "s"
     numbers = floats(column).drop_null().to_numpy()
     numbers = np.abs(numbers[np.isfinite(numbers) & (numbers != 0)])
     if not len(numbers):
         return "s"
-    middle = float(np.median(numbers))
-    for limit, unit in _UNIT_LIMITS:
-        if middle < limit:
-            return unit
-    return "ns"
+    return _unit_of(float(np.median(numbers)))
+
+
+def epoch_unit(values: ArrayLike, nominal: TimeUnit) -> TimeUnit:
+    """The unit of epoch numbers whose layout says `nominal`: that, unless their size says otherwise."""
+    numbers = floats(decoded(as_column(values))).drop_null().to_numpy()
+    largest = float(np.abs(numbers[np.isfinite(numbers)]).max(initial=0.0))
+    return nominal if largest < _SMALLEST_EPOCH else guess_time_unit(values)
 
 
 def parse_times(values: ArrayLike, unit: TimeUnit | None = None) -> Column:
     """Times as timestamp[ns, UTC], null where a value is no time.
 
     Takes timestamps (naive ones are UTC), dates, epoch integers or floats, numeric text, and ISO 8601 text
-    with or without a zone (without: UTC). `unit` is that of epoch numbers; without it one unit is guessed for
-    the whole column.
+    with or without a zone (without: UTC). `unit` is that of epoch numbers; without it each is taken in the unit
+    that its size says, and those too small to say it in the unit of the others.
     """
     column = decoded(as_column(values))
     kind = column.type
@@ -223,8 +232,8 @@ def parse_times(values: ArrayLike, unit: TimeUnit | None = None) -> Column:
         return _timestamps(column)
     if pa.types.is_date(kind):
         return _timestamps(column.cast(pa.timestamp("ms")))
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return _epoch(column, unit or guess_time_unit(column))
+    if is_number(kind):
+        return _epoch(column, unit) if unit else _guessed_epochs(column)
     if is_text(kind) or pa.types.is_binary(kind):
         return _text_times(text(column), unit)
     return nulls(len(column), TIME)
@@ -242,6 +251,30 @@ def _timestamps(column: Column) -> Column:
 
 def _epoch(column: Column, unit: TimeUnit) -> Column:
     return scaled_ns(column, UNIT_NS[unit]).cast(TIME)
+
+
+def _guessed_epochs(column: Column) -> Column:
+    common = guess_time_unit(column)
+    times = _epoch(column, common)
+    sizes = pc.abs(floats(column))
+    telling = pc.and_(pc.is_finite(sizes), pc.greater_equal(sizes, _SMALLEST_EPOCH))
+    if not pc.any(telling).as_py():
+        return times
+    limits = pc.min_max(pc.filter(sizes, telling))
+    if _unit_of(limits["min"].as_py()) == _unit_of(limits["max"].as_py()):
+        return times
+    low = _SMALLEST_EPOCH
+    for limit, unit in (*_UNIT_LIMITS, (float("inf"), "ns")):
+        if unit != common:
+            here = pc.fill_null(pc.and_(pc.greater_equal(sizes, low), pc.less(sizes, limit)), False)
+            chosen = pc.if_else(here, column, pa.scalar(None, column.type))
+            times = pc.if_else(here, _epoch(chosen, cast(TimeUnit, unit)), times)
+        low = limit
+    return times
+
+
+def _unit_of(size: float) -> TimeUnit:
+    return next((unit for limit, unit in _UNIT_LIMITS if size < limit), "ns")
 
 
 def scaled_ns(column: Column, factor: float) -> Column:
@@ -293,14 +326,13 @@ def _text_times(column: Column, unit: TimeUnit | None) -> Column:
     whole = _integers(column)
     if whole.null_count < len(whole):
         integers = pc.is_valid(whole)
-        unit = unit or guess_time_unit(whole)
-        times = _epoch(whole, unit)
+        times = _epoch(whole, unit) if unit else _guessed_epochs(whole)
         column = pc.if_else(integers, nothing, column)
     if column.null_count == len(column):
         return times
     numbers = _numbers(column)
     if numbers.null_count < len(numbers):
-        times = pc.coalesce(times, _epoch(numbers, unit or guess_time_unit(numbers)))
+        times = pc.coalesce(times, _epoch(numbers, unit) if unit else _guessed_epochs(numbers))
     return pc.coalesce(times, _iso_times(column))
 
 
@@ -342,7 +374,7 @@ def parse_durations(values: ArrayLike, unit: TimeUnit = "ns") -> Column:
     if pa.types.is_duration(kind):
         whole = pa.chunked_array([chunk.view(pa.int64()) for chunk in column.chunks], pa.int64())
         return scaled_ns(whole, UNIT_NS[cast(pa.DurationType, kind).unit])
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+    if is_number(kind):
         return scaled_ns(column, UNIT_NS[unit])
     if pa.types.is_timestamp(kind) or not (is_text(kind) or pa.types.is_binary(kind)):
         return nulls(len(column), pa.int64())

@@ -40,7 +40,7 @@ def make_hypotheses(
         hypotheses.append(
             Hypothesis(
                 entity=_finest(view, parts, findings, candidate), score=round(float(score[candidate]), 6),
-                probability=round(float(probability[rank]), 4), fault_class=fault_class, fault=fault,
+                probability=int(float(probability[rank]) * 1e4) / 1e4, fault_class=fault_class, fault=fault,
                 onset_ns=min(onsets) if onsets else view.incident.start_ns, evidence=tuple(item.id for item in proof),
                 verdict="supported" if rank == 0 else "open", reason=findings[0].claim.text if findings else "",
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from aetia.evidence.channel import Channel, Finding, Reading
 from aetia.localize._graph import CallGraph
 from aetia.model.entity import Entity
-from aetia.plugins import all_plugins
+from aetia.parallel import side_by_side
+from aetia.plugins import Plugin, all_plugins
 from aetia.signals.frames import F64, Bool
 from aetia.signals.view import View
 
@@ -65,14 +67,18 @@ class Board:
 
 def read_channels(view: View) -> dict[str, Reading]:
     """Every registered channel's reading of the view; a channel that cannot be loaded is silent and says why."""
-    readings: dict[str, Reading] = {}
-    for info in all_plugins("channel"):
-        if info.unavailable is not None or info.factory is None:
-            readings[info.name] = Reading(silent=f"cannot be loaded: {info.unavailable}")
-            continue
-        channel: Channel = info.factory()
-        readings[info.name] = channel.observe(view)
-    return readings
+    infos = list(all_plugins("channel"))
+    view.span_masks, view.log_masks, view.bin_masks  # noqa: B018 - shared by all channels: built before they start
+    tasks = [functools.partial(_reading, info, view) for info in infos]
+    found = side_by_side(tasks) if view.facts.large else [task() for task in tasks]
+    return {info.name: reading for info, reading in zip(infos, found, strict=True)}
+
+
+def _reading(info: Plugin, view: View) -> Reading:
+    if info.unavailable is not None or info.factory is None:
+        return Reading(silent=f"cannot be loaded: {info.unavailable}")
+    channel: Channel = info.factory()
+    return channel.observe(view)
 
 
 def candidate_names(view: View) -> tuple[str, ...]:

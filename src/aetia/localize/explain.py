@@ -25,6 +25,8 @@ from aetia.signals.view import View
 MIN_SCORE = 0.05
 QUIET_SCORE, QUIET_PROBABILITY = 0.25, 0.2
 """Below these, an answer needs a broken SLI to be worth giving."""
+SECOND_ROOT, SECOND_SHARE = 0.6, 0.65
+"""What a further root must score, by itself and as a share of the first one's score."""
 CONVINCING = 0.9
 UNREACHED = 0.5
 """What is left of a candidate's score when no broken entry point depends on it."""
@@ -94,11 +96,11 @@ class Explain:
         return UNREACHED + (1.0 - UNREACHED) * graph.covers(known)
 
     def _roots(self, score: F64, order: I64, graph: CallGraph) -> tuple[int, ...]:
-        """The joint answer: the first, and at most two more that are nearly as strong and that neither the first
+        """The joint answer: the first, and at most two more that are strong by themselves and that neither the first
         explains nor explain it."""
         roots = [0]
         for rank in range(1, min(len(order), 6)):
-            if len(roots) == 3 or score[order[rank]] < 0.8 * score[order[0]]:
+            if len(roots) == 3 or score[order[rank]] < max(SECOND_ROOT, SECOND_SHARE * score[order[0]]):
                 break
             related = {int(order[r]) for r in roots}
             around = {*graph.above(int(order[rank])), *graph.below(int(order[rank]))}

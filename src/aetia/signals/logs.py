@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,21 @@ _SYNONYMS = {
 }  # fmt: skip
 
 
-def build_logs(telemetry: Telemetry, names: Names, spans: SpanFrame) -> LogFrame:
+class Mined(NamedTuple):
+    """What lines say by themselves: severity and template code per line (n,), and the templates."""
+
+    severity: I8
+    codes: I32
+    templates: tuple[Template, ...]
+
+
+def mine_logs(telemetry: Telemetry) -> Mined:
+    """Severities and templates of the log table; needs no other table, so it can run beside the spans."""
+    severity = severity_codes(column_of(telemetry.logs, "severity"))
+    return Mined(severity, *_templates(telemetry.logs, severity))
+
+
+def build_logs(telemetry: Telemetry, names: Names, spans: SpanFrame, mined: Mined | None = None) -> LogFrame:
     """The log table of some telemetry, sorted by time (stable); lines without a time are left out.
 
     A line belongs to the span with its trace and span id; a line that names no service or instance takes those of
@@ -37,8 +51,7 @@ def build_logs(telemetry: Telemetry, names: Names, spans: SpanFrame) -> LogFrame
     time = cast("pa.ChunkedArray[Any]", column_of(table, "time").cast(pa.int64()))
     missing = time.null_count > 0
     time_ns = np.asarray(pc.fill_null(time, 0).to_numpy() if missing else time.to_numpy(), np.int64)
-    severity = severity_codes(column_of(table, "severity"))
-    codes, templates = _templates(table, severity)
+    severity, codes, templates = mined or mine_logs(telemetry)
     span = _span_rows(telemetry, spans)
     service = _from_span(code_column(column_of(table, "service"), names.services), span, spans.service)
     instance = _from_span(code_column(column_of(table, "instance"), names.instances), span, spans.instance)

@@ -5,11 +5,11 @@ Only numpy and scipy.special are used. All p-values are in 0..1; NaN in means "n
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betainc, gammainc, gammaincc, gammaln, ndtr
 
 from aetia.signals.frames import F64, I64, Bool
 
@@ -26,6 +26,14 @@ class RobustZ(NamedTuple):
     spread: F64
     n_baseline: I64
     n_incident: I64
+
+
+@functools.cache
+def _special() -> Any:
+    """scipy.special, which takes 0.1 s to import: it is fetched beside the reading of files, not before it."""
+    from scipy import special
+
+    return special
 
 
 def row_quantile(values: F64, q: float) -> F64:
@@ -118,7 +126,7 @@ def auc_of_sorted(v: F64, g: I64, inc: Bool, n_groups: int) -> GroupedAuc:
         sigma = np.sqrt(np.maximum(n1 * n0 / 12 * ((n + 1) - ties / (n * (n - 1))), 0.0))
         gap = u - n1 * n0 / 2
         z = np.where(sigma > 0, np.sign(gap) * np.maximum(np.abs(gap) - 0.5, 0.0) / sigma, 0.0)
-        p = np.where(sigma > 0, ndtr(-(gap - 0.5) / sigma), 1.0)
+        p = np.where(sigma > 0, _special().ndtr(-(gap - 0.5) / sigma), 1.0)
     empty = (ones == 0) | (zeros == 0)
     return GroupedAuc(np.where(empty, np.nan, auc), np.where(empty, np.nan, z), np.where(empty, np.nan, p), ones, zeros)
 
@@ -130,6 +138,11 @@ def rank_auc(values: F64, baseline_mask: Bool, incident_mask: Bool) -> GroupedAu
     return grouped_auc(values[row, column], row, incident_mask[column], len(values))
 
 
+def normal_cdf(z: ArrayLike) -> F64:
+    """Standard normal distribution function; shape is kept."""
+    return np.asarray(_special().ndtr(z), np.float64)
+
+
 def two_proportion_p(hits_a: ArrayLike, n_a: ArrayLike, hits_b: ArrayLike, n_b: ArrayLike) -> F64:
     """One-sided p-value that proportion b exceeds proportion a (pooled z test); 1 where a side is empty."""
     ha, na, hb, nb = (np.asarray(x, np.float64) for x in (hits_a, n_a, hits_b, n_b))
@@ -137,7 +150,7 @@ def two_proportion_p(hits_a: ArrayLike, n_a: ArrayLike, hits_b: ArrayLike, n_b: 
         pooled = (ha + hb) / (na + nb)
         error = np.sqrt(pooled * (1 - pooled) * (1 / na + 1 / nb))
         z = (hb / nb - ha / na) / error
-    return np.where(np.isfinite(z), ndtr(-z), 1.0)
+    return np.where(np.isfinite(z), _special().ndtr(-z), 1.0)
 
 
 def fisher_p(hits_a: ArrayLike, n_a: ArrayLike, hits_b: ArrayLike, n_b: ArrayLike) -> F64:
@@ -171,13 +184,13 @@ def fisher_p(hits_a: ArrayLike, n_a: ArrayLike, hits_b: ArrayLike, n_b: ArrayLik
 
 
 def _log_choose(n: F64, k: F64) -> F64:
-    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    return _special().gammaln(n + 1) - _special().gammaln(k + 1) - _special().gammaln(n - k + 1)
 
 
 def binomial_p(hits: ArrayLike, n: ArrayLike, rate: ArrayLike) -> F64:
     """P(X >= hits) for X binomial(n, rate)."""
     h, m, p = (np.asarray(x, np.float64) for x in (hits, n, rate))
-    tail = betainc(np.maximum(h, 1.0), np.maximum(m - h + 1, 1.0), np.clip(p, 0.0, 1.0))
+    tail = _special().betainc(np.maximum(h, 1.0), np.maximum(m - h + 1, 1.0), np.clip(p, 0.0, 1.0))
     return np.where(h <= 0, 1.0, np.where(h > m, 0.0, tail))
 
 
@@ -195,8 +208,8 @@ def poisson_tail_p(count: ArrayLike, mean: ArrayLike, *, lower: bool = False) ->
     """P(X >= count), or P(X <= count) with `lower`, for X Poisson(mean)."""
     c, m = np.asarray(count, np.float64), np.maximum(np.asarray(mean, np.float64), 0.0)
     if lower:
-        return np.where(c < 0, 0.0, gammaincc(np.maximum(np.floor(c) + 1, 1.0), m))
-    return np.where(c <= 0, 1.0, gammainc(np.maximum(np.ceil(c), 1.0), m))
+        return np.where(c < 0, 0.0, _special().gammaincc(np.maximum(np.floor(c) + 1, 1.0), m))
+    return np.where(c <= 0, 1.0, _special().gammainc(np.maximum(np.ceil(c), 1.0), m))
 
 
 def adjust_p(p: F64) -> F64:

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aetia.model.tables import Telemetry
 from aetia.model.window import Window, union_mask
+from aetia.parallel import side_by_side
 from aetia.signals.frames import Bool, LogFrame, MetricFrame, Names, SpanFrame, Topology
 
+if TYPE_CHECKING:
+    from aetia.signals.logs import Mined
+
 BASELINE, INCIDENT = 0, 1
+WORTH_THREADS = 50_000
+"""Rows below which threads gain nothing."""
 
 
 class Facts:
@@ -57,7 +64,7 @@ class Facts:
         """All log lines, in order of time."""
         from aetia.signals.logs import build_logs
 
-        return build_logs(self.telemetry, self.names, self.spans)
+        return build_logs(self.telemetry, self.names, self.spans, self._mined)
 
     @functools.cached_property
     def metrics(self) -> MetricFrame:
@@ -70,6 +77,25 @@ class Facts:
     def topology(self) -> Topology:
         """The service graph."""
         return self._traces[2]
+
+    @functools.cached_property
+    def _mined(self) -> Mined:
+        from aetia.signals.logs import mine_logs
+
+        return mine_logs(self.telemetry)
+
+    @property
+    def large(self) -> bool:
+        """Whether there are so many rows that threads pay."""
+        return sum(self.telemetry.rows.values()) >= WORTH_THREADS
+
+    def build(self) -> None:
+        """Build all frames now, side by side as far as one does not need the other; without it each is built when
+        it is first asked for."""
+        if not self.large:
+            return
+        side_by_side([lambda: self.spans, lambda: self._mined])
+        side_by_side([lambda: self.logs, lambda: self.metrics])
 
 
 class View:
