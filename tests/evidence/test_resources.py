@@ -94,14 +94,7 @@ def test_a_contaminated_baseline_leaves_the_blame_where_it_is() -> None:
     assert finding.entity.service == "stock" and finding.claim.direction == "up"
 
 
-@pytest.mark.parametrize(
-    "nodes",
-    [
-        False,
-        pytest.param(True, marks=pytest.mark.xfail(
-            strict=True, reason="load is not taken off a service's series that also name their node")),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("nodes", [False, True])
 def test_cpu_that_follows_the_load_is_no_pressure(nodes: bool) -> None:
     load = gauges(*everybody(CPU, stepped(8.0, 32.0), nodes=nodes))
     assert read("resources", look(**told(surge=4.0), metrics=load)).findings == ()

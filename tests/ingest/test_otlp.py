@@ -125,7 +125,7 @@ def test_what_precedes_a_break_is_used_and_the_rest_counted(tmp_path: Path) -> N
     whole = json_lines(otlp_traces(), otlp_logs())
     found = read(tmp_path / "cut.json", whole[:-40])
     assert (found.rows["spans"], found.rows["logs"]) == (1, 0)
-    assert [(one.table, one.rows) for one in found.dropped] == [("files", 1)]
+    assert [(one.table, one.rows) for one in found.dropped] == [("messages", 1)]
     found = read(tmp_path / "cut.bin", framed(protobuf(otlp_traces()), protobuf(otlp_logs()))[:-5])
     assert found.rows["spans"] == 1
     assert sum(one.rows for one in found.dropped) == 1

@@ -215,14 +215,7 @@ TWO_ROOTS = {
 }
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        ("price", "vault"), ("cart", "price"),
-        pytest.param(("cart", "stock"), marks=pytest.mark.xfail(
-            strict=True, reason="the second root scores .69 against .90 and is left out, although it alone explains the latency")),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("names", sorted(TWO_ROOTS))
 def test_two_faults_that_do_not_explain_each_other_are_two_roots(names: tuple[str, str]) -> None:
     found = diagnosed(shop(from_onset(TWO_ROOTS[names])))
     assert tuple(sorted(found.hypotheses[r].entity.service or "" for r in found.roots)) == names

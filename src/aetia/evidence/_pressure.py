@@ -40,7 +40,7 @@ class Pressure:
         moved = shifts(view)
         if not moved.usable.any():
             return Reading(silent="no metric has a baseline and an incident value")
-        score = self._scores(view, moved)
+        score = self.scores(view)
         rows = np.flatnonzero(score >= MIN_SCORE)
         rows = rows[np.argsort(-score[rows], kind="stable")]
         found = [f for row in rows.tolist() if (f := self._finding(view, row, float(score[row]), moved)) is not None]
@@ -49,7 +49,9 @@ class Pressure:
     def measure(self, view: View, **args: Any) -> dict[str, Any]:
         return measure_series(view, args)
 
-    def _scores(self, view: View, moved: Shifts) -> F64:
+    def scores(self, view: View) -> F64:
+        """Score 0..1 of each metric series, shape (s,)."""
+        moved = shifts(view)
         meaning = self.meaning
         weight = np.array([meaning[s.what][2] if s.what in meaning else 0.0 for s in view.metrics.series])
         upward = (moved.direction > 0) | np.array([s.bad < 0 for s in view.metrics.series], dtype=bool)

@@ -16,6 +16,7 @@ from aetia.evidence._edges import by_own_time
 from aetia.evidence._memo import once
 from aetia.evidence._samples import group_shift
 from aetia.evidence.channel import Finding, Reading
+from aetia.evidence.resources import Resources
 from aetia.model import entity
 from aetia.model.diagnosis import Claim
 from aetia.model.errors import SignalError
@@ -29,6 +30,7 @@ ABNORMAL = 0.15
 MIN_SERVICES = 2
 MIN_SCORE = 0.05
 ERROR_RISE = 0.05
+SEEN_IN = ("requests", "resources")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,6 @@ class Contrast:
 
 @plugin(
     "channel",
-    needs=("spans",),
     summary="the services of one node all got worse, and those of other nodes did not",
     source="node level of PAVE (RCABench), as a contrast between hosts",
     cost="O(spans log spans)",
@@ -54,20 +55,23 @@ class Hosts:
 
     def observe(self, view: View) -> Reading:
         hosts = view.topology.instance_node
-        if len(view.spans) == 0 or len(hosts) == 0 or len(np.unique(hosts[hosts >= 0])) < 2:
-            return Reading(silent="no spans of instances on two or more known nodes")
-        contrast = contrast_of(view)
-        share = contrast.abnormal / np.maximum(contrast.seen, 1)
-        score = np.maximum(contrast.here - contrast.elsewhere, 0.0) * np.sqrt(share)
-        score = np.where(contrast.abnormal >= MIN_SERVICES, np.minimum(1.0, 2.0 * score), 0.0)
-        order = [int(n) for n in np.argsort(-score, kind="stable") if score[n] >= MIN_SCORE]
-        findings = tuple(_finding(view, contrast, node, float(score[node])) for node in order)
-        return Reading(findings=findings, silent=None if findings else "no node stands out by what runs on it")
+        if len(hosts) == 0 or len(np.unique(hosts[hosts >= 0])) < 2:
+            return Reading(silent="no instances on two or more known nodes")
+        findings: list[Finding] = []
+        for seen_in in SEEN_IN:
+            contrast = contrast_of(view, seen_in)
+            share = contrast.abnormal / np.maximum(contrast.seen, 1)
+            score = np.maximum(contrast.here - contrast.elsewhere, 0.0) * np.sqrt(share)
+            score = np.where(contrast.abnormal >= MIN_SERVICES, np.minimum(1.0, 2.0 * score), 0.0)
+            chosen = np.flatnonzero(score >= MIN_SCORE).tolist()
+            findings += [_finding(view, contrast, node, float(score[node]), seen_in) for node in chosen]
+        findings.sort(key=lambda f: (-f.score, f.entity.name))
+        return Reading(findings=tuple(findings), silent=None if findings else "no node stands out by what runs on it")
 
     def measure(self, view: View, **args: Any) -> dict[str, Any]:
         if args["node"] not in view.names.nodes:
             raise SignalError(f"no node {args['node']} in this telemetry.")
-        node, contrast = view.names.nodes.index(args["node"]), contrast_of(view)
+        node, contrast = view.names.nodes.index(args["node"]), contrast_of(view, args["seen_in"])
         return {
             "baseline": float(contrast.elsewhere[node]),
             "incident": float(contrast.here[node]),
@@ -77,12 +81,31 @@ class Hosts:
         }
 
 
-def contrast_of(view: View) -> Contrast:
-    """Contrast of all nodes, computed once."""
-    return once(view, "hosts", _contrast)
+def contrast_of(view: View, seen_in: str) -> Contrast:
+    """Contrast of all nodes in requests (own time and errors) or in resources (pressure on instances)."""
+    return once(view, f"hosts by {seen_in}", _by_requests if seen_in == "requests" else _by_resources)
 
 
-def _contrast(view: View) -> Contrast:
+def _by_resources(view: View) -> Contrast:
+    n_nodes, n_services = len(view.names.nodes), len(view.names.services)
+    series = view.metrics.series
+    instance = np.array([s.instance for s in series], dtype=np.int64)
+    known = np.flatnonzero(instance >= 0)
+    pressure = np.full(len(view.names.instances), np.nan)
+    np.fmax.at(pressure, instance[known], Resources().scores(view)[known])
+    owner, node = view.topology.instance_service, view.topology.instance_node
+    usable = np.flatnonzero((owner >= 0) & (node >= 0) & np.isfinite(pressure))
+    cell = owner[usable].astype(np.int64) * n_nodes + node[usable]
+    count = np.bincount(cell, minlength=n_services * n_nodes)
+    level = np.bincount(cell, pressure[usable], n_services * n_nodes) / np.maximum(count, 1)
+    shape = (n_services, n_nodes)
+    return _compare(level.reshape(shape), count.reshape(shape) > 0)
+
+
+def _by_requests(view: View) -> Contrast:
+    if len(view.spans) == 0:
+        nothing = np.zeros((len(view.names.services), len(view.names.nodes)))
+        return _compare(nothing, nothing > 0)
     spans, hosts = view.spans, view.topology.instance_node
     base, incident = view.span_masks
     node = np.append(hosts, np.int32(-1))[spans.instance]
@@ -139,20 +162,20 @@ def _compare(level: F64, seen: Bool) -> Contrast:
     return Contrast(here=here, elsewhere=elsewhere, abnormal=abnormal, seen=count)
 
 
-def _finding(view: View, contrast: Contrast, node: int, score: float) -> Finding:
+def _finding(view: View, contrast: Contrast, node: int, score: float, seen_in: str) -> Finding:
     name = view.names.nodes[node]
     return Finding(
         entity=entity.node(name),
         score=score,
         fault_class="B",
         fault="node_pressure",
-        args={"node": name},
+        args={"node": name, "seen_in": seen_in},
         claim=Claim(
             what="host contrast",
             direction="up",
             unit="mean abnormality",
             magnitude=round(float(contrast.here[node] - contrast.elsewhere[node]), 4),
-            text=f"{contrast.abnormal[node]} of {contrast.seen[node]} services got worse on node {name} "
+            text=f"{contrast.abnormal[node]} of {contrast.seen[node]} services got worse in their {seen_in} on node {name} "
             "and not elsewhere",
         ),
     )

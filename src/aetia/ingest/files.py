@@ -319,7 +319,9 @@ def _parse_csv(raw: bytes, names: list[str], delimiter: str, as_text: Sequence[s
                 delimiter=delimiter, newlines_in_values=b'"' in raw[:HEAD_BYTES], invalid_row_handler=skip
             ),
             convert_options=csv.ConvertOptions(
-                column_types=types, strings_can_be_null=True, null_values=["", "NULL", "null", "\\N", "None"],
+                column_types=types,
+                strings_can_be_null=True,
+                null_values=["", "NULL", "null", "\\N", "None"],
                 decimal_point=decimal,
             ),
         )

@@ -68,10 +68,12 @@ class MetricRows:
 
     def add(self, point: Point, value: Any, kind: str) -> None:
         """One row."""
+        # First, because a value that is no number must not leave a row half added.
+        number = math.nan if value is None else float(value)
         columns = self.columns
         columns["time"].append(point.time)
         columns["name"].append(point.name)
-        columns["value"].append(math.nan if value is None else float(value))
+        columns["value"].append(number)
         columns["unit"].append(point.unit or None)
         columns["type"].append(kind)
         columns["attributes"].append(_encode(point.labels).decode() if point.labels else None)

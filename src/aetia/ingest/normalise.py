@@ -52,7 +52,7 @@ from aetia.model.tables import CHANGE_KINDS, METRIC_TYPES, SCHEMAS, Dropped
 
 __all__ = [
     "CATEGORIES", "MAX_BODY_BYTES", "ArrayLike", "Column", "TimeUnit", "as_column", "category", "concat",
-    "guess_time_unit", "ids", "json_text", "names", "parse_durations", "parse_times", "severity",
+    "guess_time_unit", "ids", "json_text", "names", "other_unit", "parse_durations", "parse_times", "severity",
     "severity_of", "span_kind", "span_status", "status_code", "text", "to_changes", "to_logs", "to_metrics",
     "to_spans", "to_table", "to_topology",
 ]  # fmt: skip
@@ -225,6 +225,14 @@ def to_table(
         return to_topology(columns, source=source)
     makers = {"spans": to_spans, "logs": to_logs, "metrics": to_metrics, "changes": to_changes}
     return makers[name](columns, source=source, time_unit=time_unit, full=full)
+
+
+def other_unit(table: str, rows: int, unit: TimeUnit, nominal: TimeUnit, source: str) -> list[Dropped]:
+    """The record of times that were read in another unit than their layout says; nothing was lost."""
+    if unit == nominal:
+        return []
+    reason = f"times of the size of {unit}, where this layout has {nominal}; read as {unit}"
+    return [Dropped(table=table, rows=rows, reason=reason, source=source)]
 
 
 def concat(name: str, tables: Iterable[pa.Table]) -> pa.Table:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -20,9 +21,11 @@ from google.protobuf.message import DecodeError
 
 from aetia.ingest.files import FileReader, broken_off, head, read_usable, reading
 from aetia.ingest.histograms import Exponential, MetricRows, Point
-from aetia.ingest.normalise import concat, to_logs, to_metrics, to_spans
+from aetia.ingest.normalise import concat, other_unit, to_logs, to_metrics, to_spans
+from aetia.ingest.otlp_json import AnyValue, DataPoint, Metric, camel, json_documents
 from aetia.ingest.reader import Match
 from aetia.ingest.semconv import code_of, peer_of, place_of, series_labels
+from aetia.ingest.values import TimeUnit, epoch_unit
 from aetia.model.errors import CorruptSource
 from aetia.model.tables import Dropped, Telemetry
 from aetia.plugins import plugin
@@ -33,6 +36,7 @@ _ZSTD, _GZIP = b"\x28\xb5\x2f\xfd", b"\x1f\x8b"
 _DELTA = {1, "1", "AGGREGATION_TEMPORALITY_DELTA"}
 _BASE64_LENGTHS = {12: 8, 24: 16}
 _encode = msgspec.json.Encoder(enc_hook=str).encode
+_WRONG_TYPES = "values of the wrong type; export again or mend the exporter"
 
 
 @plugin("reader", summary="OTLP files of the Collector's file exporter: JSON lines or length-delimited protobuf")
@@ -41,7 +45,7 @@ class OtlpReader(FileReader):
 
     def recognise_file(self, path: Path) -> Match | None:
         start = head(path)
-        found = sorted({_camel(match.decode()) for match in _KEY.findall(start)})
+        found = sorted({camel(match.decode()) for match in _KEY.findall(start)})
         if found and start.lstrip()[:1] in (b"{", b"["):
             return Match(confidence=0.95, found=tuple(f"{name} in {path.name}" for name in found))
         if _is_framed(start):
@@ -63,7 +67,9 @@ class OtlpReader(FileReader):
             raise CorruptSource(f"{path} holds no readable OTLP message ({problem}); export it again.")
         reason = f"OTLP messages that cannot be decoded ({problem})"
         return rows.telemetry(str(path)).with_dropped(
-            Dropped(table="messages", rows=bad, reason=reason, source=str(path)), *broken_off(path, damage)
+            *(Dropped(table=name, rows=n, reason=_WRONG_TYPES, source=str(path)) for name, n in rows.lost.items()),
+            Dropped(table="messages", rows=bad, reason=reason, source=str(path)),
+            *broken_off(path, damage),
         )
 
 
@@ -137,159 +143,6 @@ def _unpacked(message: bytes) -> bytes:
     return message
 
 
-# ---- JSON form: the same attribute names as the protobuf classes ------------------------------------------
-
-
-class _Any(msgspec.Struct, rename="camel"):
-    string_value: str | None = None
-    bool_value: bool | None = None
-    int_value: int | str | None = None
-    double_value: float | str | None = None
-    array_value: dict[str, Any] | None = None
-    kvlist_value: dict[str, Any] | None = None
-    bytes_value: str | None = None
-
-
-class _KeyValue(msgspec.Struct):
-    key: str = ""
-    value: _Any | None = None
-
-
-class _Resource(msgspec.Struct):
-    attributes: list[_KeyValue] = []
-
-
-class _Status(msgspec.Struct):
-    code: int | str = 0
-    message: str | None = None
-
-
-class _Event(msgspec.Struct, rename="camel"):
-    time_unix_nano: int | str = 0
-    name: str = ""
-    attributes: list[_KeyValue] = []
-
-
-class _Link(msgspec.Struct, rename="camel"):
-    trace_id: str = ""
-    span_id: str = ""
-    attributes: list[_KeyValue] = []
-
-
-class _Span(msgspec.Struct, rename="camel"):
-    trace_id: str = ""
-    span_id: str = ""
-    parent_span_id: str = ""
-    name: str = ""
-    kind: int | str = 0
-    start_time_unix_nano: int | str = 0
-    end_time_unix_nano: int | str = 0
-    attributes: list[_KeyValue] = []
-    events: list[_Event] = []
-    links: list[_Link] = []
-    status: _Status | None = None
-
-
-class _LogRecord(msgspec.Struct, rename="camel"):
-    time_unix_nano: int | str = 0
-    observed_time_unix_nano: int | str = 0
-    severity_number: int | str = 0
-    severity_text: str = ""
-    body: _Any | None = None
-    attributes: list[_KeyValue] = []
-    trace_id: str = ""
-    span_id: str = ""
-
-
-class _Buckets(msgspec.Struct, rename="camel"):
-    offset: int = 0
-    bucket_counts: list[int | str] = []
-
-
-class _Quantile(msgspec.Struct):
-    quantile: float = 0.0
-    value: float | str = 0.0
-
-
-class _Point(msgspec.Struct, rename="camel"):
-    attributes: list[_KeyValue] = []
-    time_unix_nano: int | str = 0
-    as_double: float | str | None = None
-    as_int: int | str | None = None
-    count: int | str = 0
-    sum: float | str | None = None
-    bucket_counts: list[int | str] = []
-    explicit_bounds: list[float | str] = []
-    scale: int = 0
-    zero_count: int | str = 0
-    zero_threshold: float = 0.0
-    positive: _Buckets = msgspec.field(default_factory=_Buckets)
-    negative: _Buckets = msgspec.field(default_factory=_Buckets)
-    quantile_values: list[_Quantile] = []
-
-
-class _Data(msgspec.Struct, rename="camel"):
-    data_points: list[_Point] = []
-    aggregation_temporality: int | str = 0
-    is_monotonic: bool = False
-
-
-class _Metric(msgspec.Struct, rename="camel"):
-    name: str = ""
-    unit: str = ""
-    gauge: _Data | None = None
-    sum: _Data | None = None
-    histogram: _Data | None = None
-    exponential_histogram: _Data | None = None
-    summary: _Data | None = None
-
-
-class _Scope(msgspec.Struct, rename="camel"):
-    spans: list[_Span] = []
-    log_records: list[_LogRecord] = []
-    metrics: list[_Metric] = []
-
-
-class _ResourceGroup(msgspec.Struct, rename="camel"):
-    resource: _Resource | None = None
-    scope_spans: list[_Scope] = []
-    scope_metrics: list[_Scope] = []
-    scope_logs: list[_Scope] = []
-    instrumentation_library_spans: list[_Scope] = []
-    instrumentation_library_metrics: list[_Scope] = []
-    instrumentation_library_logs: list[_Scope] = []
-
-
-class _Document(msgspec.Struct, rename="camel"):
-    resource_spans: list[_ResourceGroup] = []
-    resource_metrics: list[_ResourceGroup] = []
-    resource_logs: list[_ResourceGroup] = []
-
-
-_decode_json = msgspec.json.Decoder(_Document).decode
-
-
-def _camel(name: str) -> str:
-    front, *rest = name.split("_")
-    return front + "".join(word[:1].upper() + word[1:] for word in rest)
-
-
-def _camelised(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {_camel(str(key)): _camelised(item) for key, item in cast(dict[Any, Any], value).items()}
-    return [_camelised(item) for item in cast(list[Any], value)] if isinstance(value, list) else value
-
-
-def _json_documents(message: bytes) -> list[_Document]:
-    stripped = message.strip()
-    snake = b'"resource_' in stripped[:4096] or b'"trace_id"' in stripped[:4096]
-    if not snake and stripped[:1] == b"{":
-        return [_decode_json(stripped)]
-    value = _camelised(msgspec.json.decode(stripped))
-    items = value if isinstance(value, list) else [value]
-    return [msgspec.convert(item, _Document, strict=False) for item in items]
-
-
 # ---- rows -------------------------------------------------------------------------------------------------
 
 
@@ -297,7 +150,7 @@ def _plain(value: Any) -> Any:
     """The Python value of a JSON or protobuf AnyValue."""
     if value is None:
         return None
-    if isinstance(value, _Any):
+    if isinstance(value, AnyValue):
         for item in (value.string_value, value.bool_value, value.double_value, value.bytes_value):
             if item is not None:
                 return item
@@ -339,6 +192,8 @@ class OtlpRows:
     def __init__(self, full: bool = True) -> None:
         self.full = full
         self.count = 0
+        self.lost: Counter[str] = Counter()
+        """Items that could not be used, by table."""
         self.spans: dict[str, list[Any]] = {name: [] for name in _SPAN_COLUMNS}
         self.logs: dict[str, list[Any]] = {name: [] for name in _LOG_COLUMNS}
         self.metrics = MetricRows()
@@ -346,7 +201,7 @@ class OtlpRows:
     def add_message(self, message: bytes) -> None:
         """One message, JSON or protobuf. Raises what the decoders raise."""
         if message.lstrip()[:1] in (b"{", b"["):
-            for document in _json_documents(message):
+            for document in json_documents(message, self.lost):
                 self.add_document(document)
         else:
             self.add_document(parse_protobuf(message))
@@ -357,35 +212,43 @@ class OtlpRows:
         for group in _field(document, "resource_spans"):
             place, _ = _place(group)
             for scope in (*_field(group, "scope_spans"), *_field(group, "instrumentation_library_spans")):
-                for span in scope.spans:
-                    self._add_span(span, place)
+                self._each("spans", self._add_span, scope.spans, place)
         for group in _field(document, "resource_logs"):
             place, _ = _place(group)
             for scope in (*_field(group, "scope_logs"), *_field(group, "instrumentation_library_logs")):
-                for record in scope.log_records:
-                    self._add_log(record, place)
+                self._each("logs", self._add_log, scope.log_records, place)
         for group in _field(document, "resource_metrics"):
             place, labels = _place(group)
             self.metrics.at(*place)
             for scope in (*_field(group, "scope_metrics"), *_field(group, "instrumentation_library_metrics")):
-                for metric in scope.metrics:
-                    _add_metric(self.metrics, metric, labels)
+                self._each("metrics", self._add_metric, scope.metrics, labels)
+
+    def _each(self, table: str, add: Callable[[Any, Any], None], items: Iterable[Any], context: Any) -> None:
+        for item in items:
+            try:
+                add(item, context)
+            except (ValueError, TypeError, OverflowError):
+                self.lost[table] += 1
+
+    def _add_metric(self, metric: Any, labels: Mapping[str, Any]) -> None:
+        _add_metric(self.metrics, metric, labels)
 
     def _add_span(self, span: Any, place: tuple[str | None, str | None, str | None]) -> None:
         attributes = _attributes(span.attributes)
-        start = int(span.start_time_unix_nano)
+        start, end = int(span.start_time_unix_nano), int(span.end_time_unix_nano)
         status = span.status
+        nested = self._nested(span, attributes) if self.full else ()
         row = (
             start or None, _hex(span.trace_id), _hex(span.span_id), _hex(span.parent_span_id), place[0], place[1],
-            span.name, str(span.kind), int(span.end_time_unix_nano) - start, str(status.code) if status else "0",
+            span.name, str(span.kind), end - start if end else None, str(status.code) if status else "0",
             code_of(attributes), peer_of(span.kind, attributes),
         )  # fmt: skip
-        for column, value in zip(_SPAN_COLUMNS, row, strict=False):
+        for column, value in zip(_SPAN_COLUMNS, (*row, *nested), strict=False):
             self.spans[column].append(value)
-        if self.full:
-            self.spans["attributes"].append(_encode(attributes).decode())
-            self.spans["events"].append(_encode([_event(event) for event in span.events]).decode())
-            self.spans["links"].append(_encode([_link(link) for link in span.links]).decode())
+
+    def _nested(self, span: Any, attributes: dict[str, Any]) -> tuple[str, str, str]:
+        events, links = [_event(event) for event in span.events], [_link(link) for link in span.links]
+        return _encode(attributes).decode(), _encode(events).decode(), _encode(links).decode()
 
     def _add_log(self, record: Any, place: tuple[str | None, str | None, str | None]) -> None:
         body = _plain(record.body)
@@ -394,28 +257,39 @@ class OtlpRows:
             _hex(record.span_id), place[0], place[1], record.severity_text or str(record.severity_number or "") or None,
             body if isinstance(body, str) or body is None else _encode(body).decode(),
         )  # fmt: skip
-        for column, value in zip(_LOG_COLUMNS, row, strict=False):
+        nested = (_encode(_attributes(record.attributes)).decode(),) if self.full else ()
+        for column, value in zip(_LOG_COLUMNS, (*row, *nested), strict=False):
             self.logs[column].append(value)
-        if self.full:
-            self.logs["attributes"].append(_encode(_attributes(record.attributes)).decode())
 
     def telemetry(self, source: str) -> Telemetry:
         """The tables, with unusable rows counted."""
-        spans, dropped = to_spans(_typed(self.spans, _SPAN_NUMBERS), source=source, time_unit="ns", full=self.full)
-        logs, more = to_logs(_typed(self.logs, _LOG_NUMBERS), source=source, time_unit="ns", full=self.full)
-        metrics, rest = to_metrics(_typed(self.metrics.columns, _LOG_NUMBERS), source=source, time_unit="ns")
-        return Telemetry(
-            spans=concat("spans", [spans]), logs=concat("logs", [logs]), metrics=concat("metrics", [metrics])
-        ).with_dropped(*dropped, *more, *rest)
+        spans, logs = _typed(self.spans, _NUMBERS), _typed(self.logs, _NUMBERS)
+        metrics = _typed(self.metrics.columns, _NUMBERS)
+        unit: dict[str, TimeUnit] = {
+            "spans": epoch_unit(spans["time"], "ns"),
+            "logs": epoch_unit(logs["time"], "ns"),
+            "metrics": epoch_unit(metrics["time"], "ns"),
+        }
+        made = {
+            "spans": to_spans(
+                spans, source=source, time_unit=unit["spans"], duration_unit=unit["spans"], full=self.full
+            ),
+            "logs": to_logs(logs, source=source, time_unit=unit["logs"], full=self.full),
+            "metrics": to_metrics(metrics, source=source, time_unit=unit["metrics"]),
+        }
+        dropped = [record for _, records in made.values() for record in records]
+        for name, (table, _) in made.items():
+            dropped += other_unit(name, table.num_rows, unit[name], "ns", source)
+        tables: dict[str, Any] = {name: concat(name, [table]) for name, (table, _) in made.items()}
+        return Telemetry(**tables).with_dropped(*dropped)
 
 
 _SPAN_COLUMNS = (
-    "time", "trace_id", "span_id", "parent_span_id", "service", "instance", "name", "kind", "duration_ns", "status",
+    "time", "trace_id", "span_id", "parent_span_id", "service", "instance", "name", "kind", "duration", "status",
     "status_code", "peer", "attributes", "events", "links",
 )  # fmt: skip
 _LOG_COLUMNS = ("time", "trace_id", "span_id", "service", "instance", "severity", "body", "attributes")
-_SPAN_NUMBERS = frozenset({"time", "duration_ns"})
-_LOG_NUMBERS = frozenset({"time"})
+_NUMBERS = frozenset({"time", "duration"})
 
 
 def _typed(columns: Mapping[str, list[Any]], numbers: frozenset[str]) -> dict[str, Any]:
@@ -459,7 +333,7 @@ def _link(link: Any) -> dict[str, Any]:
 
 def _data(metric: Any) -> tuple[str, Any]:
     kinds = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
-    if isinstance(metric, _Metric):
+    if isinstance(metric, Metric):
         return next(((kind, getattr(metric, kind)) for kind in kinds if getattr(metric, kind) is not None), ("", None))
     which = metric.WhichOneof("data")
     return (which, getattr(metric, which)) if which else ("", None)
@@ -498,7 +372,7 @@ def _buckets(item: Any) -> Exponential:
 
 
 def _number(point: Any) -> Any:
-    if isinstance(point, _Point):
+    if isinstance(point, DataPoint):
         return point.as_double if point.as_double is not None else point.as_int
     which = point.WhichOneof("value")
     return getattr(point, which) if which else None
@@ -506,7 +380,7 @@ def _number(point: Any) -> Any:
 
 def _sum(point: Any) -> Any:
     """The sum of a histogram point, None when it was not recorded."""
-    return point.sum if isinstance(point, _Point) or point.HasField("sum") else None
+    return point.sum if isinstance(point, DataPoint) or point.HasField("sum") else None
 
 
 # ---- protobuf ---------------------------------------------------------------------------------------------

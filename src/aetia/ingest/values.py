@@ -274,7 +274,10 @@ def _guessed_epochs(column: Column) -> Column:
 
 
 def _unit_of(size: float) -> TimeUnit:
-    return next((unit for limit, unit in _UNIT_LIMITS if size < limit), "ns")
+    for limit, unit in _UNIT_LIMITS:
+        if size < limit:
+            return unit
+    return "ns"
 
 
 def scaled_ns(column: Column, factor: float) -> Column:
