@@ -163,6 +163,13 @@ def test_a_minute_of_trouble_in_the_baseline_gives_the_same_root(name: str) -> N
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_minute_of_trouble_in_the_baseline_costs_next_to_nothing(name: str) -> None:
+    sound, early = answer(name), answer(name, -60.0)
+    assert early.hypotheses[0].score > 0.95 * sound.hypotheses[0].score
+    assert early.hypotheses[0].fault_class == sound.hypotheses[0].fault_class
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_order_of_rows_does_not_matter(name: str) -> None:
     mixed = diagnosed(rows_permuted(telemetry(name)))
     for attribute in ("hypotheses", "roots", "propagation", "rejected", "evidence", "silent"):
@@ -270,8 +277,17 @@ def test_logs_alone_blame_who_newly_complains() -> None:
     assert root(diagnosed(Telemetry(logs=logs))) == ("service", "price")
 
 
-def test_alerts_alone_blame_the_lowest_service_that_alerts() -> None:
-    alerts = changes(("alert", "web", 40.0), ("alert", "order", 30.0), ("alert", "stock", 20.0))
+def test_logs_and_a_call_graph_blame_the_callee_where_caller_and_callee_complain_alike() -> None:
+    def change(call: Call) -> Call:
+        return call.to("price", lines=(("ERROR", "shelf is locked"),)).to("order", lines=(("ERROR", "cannot finish"),))
+
+    logs = told(from_onset(change, every=2))["logs"]
+    found = diagnosed(Telemetry(logs=logs, topology=call_graph()))
+    assert root(found) == ("service", "price") and "order" in [h.entity.service for h in found.rejected]
+
+
+def test_alerts_alone_blame_the_lowest_service_that_alerts_even_when_it_alerts_last() -> None:
+    alerts = changes(("alert", "web", 20.0), ("alert", "order", 30.0), ("alert", "stock", 40.0))
     found = diagnosed(Telemetry(changes=alerts, topology=call_graph(), logs=told()["logs"]))
     assert root(found) == ("service", "stock")
 

@@ -19,6 +19,8 @@ ABSOLUTE_FLOOR = {"share": 0.01, "ms": 1.0, "count": 1.0, "1/s": 0.5, "ms/s": 5.
 """Movements that are nothing whatever the baseline, per unit."""
 RELATIVE_FLOOR = 0.1
 SHORT_FLOOR = 0.2
+COUNT_FLOOR_IN_SCALE = 0.3
+"""One blocked thread is no movement, but from a steady zero three are no noise either."""
 USUAL = 0.9
 PEER_FLOOR = 0.1
 """Share of the typical level of a metric over all entities below which a movement is nothing: an idle service that
@@ -153,8 +155,9 @@ def _one_side(frame: MetricFrame, baseline: F64, incident: F64, floor_of_kind: F
         spread = 1.4826 * _nanmedian(np.abs(null - base[:, None]))
         level = _extreme_half(incident, sign)
         floor = np.maximum(floor_of_kind, peer_floor(frame, base))
+        certainty = np.where([s.unit == "count" for s in frame.series], COUNT_FLOOR_IN_SCALE, 1.0)
         short = np.clip(1.0 - np.isfinite(baseline).sum(axis=1) / ENOUGH_BINS, 0.0, 1.0)
-        scale = spread + (RELATIVE_FLOOR + SHORT_FLOOR * short) * np.abs(base) + floor + 1e-12
+        scale = spread + (RELATIVE_FLOOR + SHORT_FLOOR * short) * np.abs(base) + floor * certainty + 1e-12
         z = np.maximum(sign * (level - base) / scale, 0.0)
         effect = np.abs(np.log((np.abs(level) + floor + 1e-12) / (np.abs(base) + floor + 1e-12)))
         worst = np.nanmax(np.where(np.isfinite(null), sign * (null - base[:, None]) / scale[:, None], 0.0), axis=1)

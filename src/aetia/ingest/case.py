@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from aetia.ingest.files import (
     category_columns,
+    damaged_rows,
     list_folder,
     open_parquet,
     parquet_columns,
@@ -25,9 +26,9 @@ from aetia.ingest.files import (
     reading,
     require,
 )
-from aetia.ingest.normalise import CATEGORIES, guess_time_unit, parse_times, pc, to_table
+from aetia.ingest.normalise import CATEGORIES, parse_times, pc, to_table
 from aetia.ingest.reader import Loaded, Match
-from aetia.ingest.values import CATEGORY, Column, TimeUnit, decoded, floats, nulls
+from aetia.ingest.values import CATEGORY, SMALLEST_EPOCH, Column, TimeUnit, decoded, is_number, largest_epoch, nulls
 from aetia.model.case import Case, Truth
 from aetia.model.errors import CorruptSource, IngestError
 from aetia.model.tables import ANALYSIS_COLUMNS, SCHEMAS, Dropped, Telemetry
@@ -83,9 +84,7 @@ class CaseReader:
         if direct in folders and read_case_file(direct).id == case_id:
             # The usual place of a case in a suite; the other case files need not be read.
             folders = [direct]
-        by_id = {case.id: (case, folder) for case, folder in ((read_case_file(one), one) for one in folders[::-1])}
-        chosen = pick_case(sorted((case for case, _ in by_id.values()), key=lambda case: case.id), case_id, path)
-        case, folder = by_id[chosen.id]
+        case, folder = _find(folders, case_id, path)
         only = path if path.is_file() and path.suffix == ".parquet" else None
         return Loaded(case=case, telemetry=_read_tables(folder, only, full, self.span_budget))
 
@@ -107,13 +106,23 @@ def _recognise_file(path: Path) -> Match | None:
 
 
 def _recognise_tables(folder: Path, files: list[str]) -> Match | None:
-    """Without a `case.json` the columns decide, because other layouts also have a `logs.parquet`."""
+    """Without a `case.json` the columns decide, because other layouts also have a `logs.parquet`.
+
+    A file that cannot be read decides nothing; when none can, the first problem is raised.
+    """
     missing: list[str] = []
+    problems: list[IngestError] = []
     for name in files:
         table = Path(name).stem
-        present = parquet_columns(folder / name)
+        try:
+            present = parquet_columns(folder / name)
+        except IngestError as problem:
+            problems.append(problem)
+            continue
         needed = {"spans": ("time", "service"), "topology": ("caller", "callee")}.get(table, ("time",))
         missing += [f"column {column} in {name}" for column in needed if column not in present]
+    if len(problems) == len(files):
+        raise problems[0]
     if missing:
         return Match(confidence=0.2, found=tuple(files), missing=tuple(missing))
     return Match(confidence=0.9, found=tuple(files), missing=("case.json (no windows, no labels)",))
@@ -135,6 +144,23 @@ def _folders(path: Path) -> list[Path]:
     return folders
 
 
+def _find(folders: list[Path], case_id: str | None, path: Path) -> tuple[Case, Path]:
+    """The case of that id and its folder, or the only one; a damaged case.json hides no other case."""
+    by_id: dict[str, tuple[Case, Path]] = {}
+    problem: IngestError | None = None
+    for folder in folders:
+        try:
+            case = read_case_file(folder)
+        except CorruptSource as error:
+            problem = problem or error
+            continue
+        by_id.setdefault(case.id, (case, folder))
+    if problem is not None and case_id not in by_id:
+        raise problem
+    chosen = pick_case(sorted((case for case, _ in by_id.values()), key=lambda case: case.id), case_id, path)
+    return by_id[chosen.id]
+
+
 # ---- case.json --------------------------------------------------------------------------------------------
 
 
@@ -144,7 +170,7 @@ def read_case_file(folder: Path) -> Case:
     Unknown keys are ignored and missing ones are null. Raises CorruptSource with the key that is wrong.
     """
     path = folder / "case.json"
-    if not path.is_file():
+    if not path.exists() and not path.is_symlink():
         return Case(id=plain_stem(folder), source=str(folder))
     with reading(path):
         raw = msgspec.json.decode(read_bytes(path))
@@ -235,17 +261,27 @@ def _edge(raw: Any) -> tuple[str, str] | None:
 
 
 def _read_tables(folder: Path, only: Path | None, full: bool, budget: int | None) -> Telemetry:
+    """The tables of a folder; one that cannot be read is counted as dropped, unless there is no other."""
     tables: dict[str, pa.Table] = {}
     dropped: list[Dropped] = []
+    problem: IngestError | None = None
     sampled = 1.0
     for name in TABLES:
         path = folder / f"{name}.parquet"
-        if not path.is_file() or (only is not None and path.name != only.name):
+        missing = not path.exists() and not path.is_symlink()
+        if missing or (only is not None and path.name != only.name):
             continue
-        table, records, share = _read_table(name, path, full, budget)
+        try:
+            table, records, share = _read_table(name, path, full, budget)
+        except IngestError as error:
+            problem = problem or error
+            dropped.append(Dropped(table="files", rows=1, reason=str(error), source=str(path)))
+            continue
         tables[name] = table
         dropped += records
         sampled = min(sampled, share)
+    if problem is not None and not tables:
+        raise problem
     return Telemetry(**tables, dropped=tuple(dropped), sampled=sampled)
 
 
@@ -266,12 +302,13 @@ def _read_table(name: str, path: Path, full: bool, budget: int | None) -> tuple[
         share = limit / rows
         raw = _read_sample(path, columns, as_dictionary, share)
     else:
-        raw = read_parquet(path, columns, as_dictionary)
+        raw = read_parquet(path, columns, as_dictionary, salvage=True)
+    lost = damaged_rows(name, rows - raw.num_rows, path) if share == 1.0 else []
     with reading(path):
         if normal and _is_normal(name, raw):
-            return _completed(name, raw, wanted), [], share
+            return _completed(name, raw, wanted), lost, share
         table, dropped = _normalised(name, raw, full, path)
-    return table, dropped, share
+    return table, lost + dropped, share
 
 
 def _is_normal(name: str, table: pa.Table) -> bool:
@@ -299,11 +336,9 @@ def _normalised(name: str, raw: pa.Table, full: bool, path: Path) -> tuple[pa.Ta
 
 def _time_unit(column: Column) -> TimeUnit | None:
     """The unit of plain numbers by their magnitude; nanoseconds where they are too small for epoch times."""
-    column = decoded(column)
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+    if not is_number(decoded(column).type):
         return None
-    largest = pc.max(pc.abs(floats(column))).as_py() or 0.0
-    return "ns" if largest < 1e9 else guess_time_unit(column)
+    return "ns" if largest_epoch(column) < SMALLEST_EPOCH else None
 
 
 # ---- more spans than memory -------------------------------------------------------------------------------

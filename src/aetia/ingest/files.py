@@ -201,6 +201,7 @@ def open_parquet(path: Path, dictionary: Iterable[str] = ()) -> Any:
     import pyarrow.parquet as pq
 
     with reading(path):
+        open_file(path).close()
         return pq.ParquetFile(path, read_dictionary=list(dictionary), page_checksum_verification=True)
 
 
@@ -211,10 +212,40 @@ def parquet_columns(path: Path) -> dict[str, pa.DataType]:
         return {field.name: field.type for field in schema}
 
 
-def read_parquet(path: Path, columns: Sequence[str] | None = None, dictionary: Iterable[str] = ()) -> pa.Table:
-    """Some columns of a Parquet file (all by default)."""
-    with open_parquet(path, dictionary) as file, reading(path):
-        return file.read(columns=None if columns is None else list(columns))
+def read_parquet(
+    path: Path, columns: Sequence[str] | None = None, dictionary: Iterable[str] = (), *, salvage: bool = False
+) -> pa.Table:
+    """Some columns of a Parquet file (all by default); with `salvage` without the row groups that are damaged.
+
+    Raises CorruptSource when nothing of it can be read.
+    """
+    wanted = None if columns is None else list(columns)
+    with open_parquet(path, dictionary) as file:
+        try:
+            with reading(path):
+                return file.read(columns=wanted)
+        except CorruptSource:
+            if not salvage:
+                raise
+            groups = [_row_group(file, number, wanted) for number in range(file.num_row_groups)]
+            whole = [group for group in groups if group is not None]
+            if not whole:
+                raise
+            return pa.concat_tables(whole)
+
+
+def _row_group(file: Any, number: int, columns: list[str] | None) -> pa.Table | None:
+    try:
+        return file.read_row_group(number, columns=columns)
+    except (OSError, pa.ArrowException):
+        return None
+
+
+def damaged_rows(table: str, rows: int, path: Path) -> list[Dropped]:
+    """The record of rows that lie in damaged parts of a Parquet file."""
+    if not rows:
+        return []
+    return [Dropped(table=table, rows=rows, reason="in damaged parts of the file; copy it again", source=str(path))]
 
 
 # ---- CSV --------------------------------------------------------------------------------------------------

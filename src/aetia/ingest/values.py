@@ -31,7 +31,7 @@ CATEGORY = pa.dictionary(pa.int32(), pa.string())
 
 # 1e11 s is the year 5138 and 1e11 ms is 1973; real telemetry lies between, likewise for the finer units.
 _UNIT_LIMITS: tuple[tuple[float, TimeUnit], ...] = ((1e11, "s"), (1e14, "ms"), (1e17, "us"))
-_SMALLEST_EPOCH = 1e9
+SMALLEST_EPOCH = 1e9
 """Smaller numbers are times since something else: 1e9 s is the year 2001."""
 _INT64_MAX = float(2**63 - 1024)
 _NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
@@ -214,9 +214,13 @@ def guess_time_unit(values: ArrayLike) -> TimeUnit:
 
 def epoch_unit(values: ArrayLike, nominal: TimeUnit) -> TimeUnit:
     """The unit of epoch numbers whose layout says `nominal`: that, unless their size says otherwise."""
+    return nominal if largest_epoch(values) < SMALLEST_EPOCH else guess_time_unit(values)
+
+
+def largest_epoch(values: ArrayLike) -> float:
+    """The largest size among some numbers, 0 where there is none."""
     numbers = floats(decoded(as_column(values))).drop_null().to_numpy()
-    largest = float(np.abs(numbers[np.isfinite(numbers)]).max(initial=0.0))
-    return nominal if largest < _SMALLEST_EPOCH else guess_time_unit(values)
+    return float(np.abs(numbers[np.isfinite(numbers)]).max(initial=0.0))
 
 
 def parse_times(values: ArrayLike, unit: TimeUnit | None = None) -> Column:
@@ -257,13 +261,13 @@ def _guessed_epochs(column: Column) -> Column:
     common = guess_time_unit(column)
     times = _epoch(column, common)
     sizes = pc.abs(floats(column))
-    telling = pc.and_(pc.is_finite(sizes), pc.greater_equal(sizes, _SMALLEST_EPOCH))
+    telling = pc.and_(pc.is_finite(sizes), pc.greater_equal(sizes, SMALLEST_EPOCH))
     if not pc.any(telling).as_py():
         return times
     limits = pc.min_max(pc.filter(sizes, telling))
     if _unit_of(limits["min"].as_py()) == _unit_of(limits["max"].as_py()):
         return times
-    low = _SMALLEST_EPOCH
+    low = SMALLEST_EPOCH
     for limit, unit in (*_UNIT_LIMITS, (float("inf"), "ns")):
         if unit != common:
             here = pc.fill_null(pc.and_(pc.greater_equal(sizes, low), pc.less(sizes, limit)), False)

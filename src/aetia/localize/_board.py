@@ -68,7 +68,7 @@ class Board:
 def read_channels(view: View) -> dict[str, Reading]:
     """Every registered channel's reading of the view; a channel that cannot be loaded is silent and says why."""
     infos = list(all_plugins("channel"))
-    view.span_masks, view.log_masks, view.bin_masks  # noqa: B018 - shared by all channels: built before they start
+    _ = view.span_masks, view.log_masks, view.bin_masks  # shared by all channels: built before they start
     tasks = [functools.partial(_reading, info, view) for info in infos]
     found = side_by_side(tasks) if view.facts.large else [task() for task in tasks]
     return {info.name: reading for info, reading in zip(infos, found, strict=True)}
