@@ -125,7 +125,10 @@ def test_damage_inside_a_page_is_noticed(tmp_path: Path) -> None:
     raw[200] ^= 0xFF
     path.write_bytes(raw)
     with pytest.raises(CorruptSource, match=r"spans\.parquet is truncated or damaged|spans\.parquet could not be read"):
-        CaseReader().load(folder)
+        CaseReader().load(path)
+    telemetry = CaseReader().load(folder).telemetry
+    assert telemetry.rows["spans"] == 0 and telemetry.rows["logs"] > 0
+    assert [(one.table, one.source) for one in telemetry.dropped] == [("files", str(path))]
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,8 @@ class OtlpReader(FileReader):
                     bad += 1
                     problem = problem or " ".join(str(error).split())[:120]
         if not rows.count and bad:
-            raise CorruptSource(f"{path} holds no readable OTLP message ({problem}); export it again.")
+            what = f"is truncated or damaged ({damage}) and " if damage else ""
+            raise CorruptSource(f"{path} {what}holds no readable OTLP message ({problem}); export it again.")
         reason = f"OTLP messages that cannot be decoded ({problem})"
         return rows.telemetry(str(path)).with_dropped(
             *(Dropped(table=name, rows=n, reason=_WRONG_TYPES, source=str(path)) for name, n in rows.lost.items()),

@@ -17,8 +17,9 @@ import msgspec
 
 from aetia import plugins
 from aetia.ingest.case import folder_name, new_folder, write_case
-from aetia.ingest.files import data_files, list_folder, merge, pick_case, plain_stem, require
+from aetia.ingest.files import data_files, head, list_folder, merge, pick_case, plain_stem, printable, require
 from aetia.ingest.reader import Loaded, Match, Reader
+from aetia.ingest.strays import set_strays_aside
 from aetia.model.case import Case
 from aetia.model.errors import AmbiguousSource, CorruptSource, IngestError, UnrecognisedSource
 from aetia.model.tables import Dropped, Telemetry
@@ -54,7 +55,8 @@ def open_sources(sources: Sequence[str], *, full: bool = False, quiet: bool = Tr
         with _status(f"reading {source}", quiet):
             path, case_id = locate(source)
             parts.append(_open(path, case_id, full))
-    return _merged(parts)
+    merged = _merged(parts)
+    return Loaded(case=merged.case, telemetry=set_strays_aside(merged.telemetry))
 
 
 def list_cases(source: str) -> tuple[str, Path, list[Case]]:
@@ -107,18 +109,33 @@ def _unused(name: str, folder: Path) -> str:
 
 def locate(source: str) -> tuple[Path, str | None]:
     """A source as a path and a case id; a path that exists wins over the reading as `PATH:CASE`."""
-    path = Path(source).expanduser()
+    if not source.strip():
+        raise IngestError("a source is empty text, perhaps an unset variable; name a file or a folder with telemetry.")
+    if printable(source) != source:
+        raise IngestError(f"{printable(source)} has a name that is not UTF-8; rename it.")
+    path = _expanded(source)
     if _exists(path):
         return path, None
     for position in range(len(source) - 1, 0, -1):
         if source[position] == ":":
-            front = Path(source[:position]).expanduser()
+            front = _expanded(source[:position])
             if _exists(front):
                 return front, source[position + 1 :]
     parent = path.parent
     while not _exists(parent) and parent != parent.parent:
         parent = parent.parent
-    raise IngestError(f"{source} does not exist; the path holds as far as {parent}.")
+    shown = source if len(source) <= 200 else f"{source[:199]}…"
+    if "\0" not in source and path.is_symlink():
+        raise IngestError(f"{shown} is a link that leads nowhere; name the file or folder itself.")
+    raise IngestError(f"{shown} does not exist; the path holds as far as {parent}.")
+
+
+def _expanded(source: str) -> Path:
+    try:
+        return Path(source).expanduser()
+    except RuntimeError:
+        # There is no such user; `~x` may still be the name of a file.
+        return Path(source)
 
 
 def _exists(path: Path) -> bool:
@@ -184,11 +201,31 @@ def _some(items: Sequence[str], most: int = 6) -> str:
 def _unrecognised(path: Path, found: list[Recognised], problems: list[IngestError]) -> IngestError:
     if not found and problems:
         return problems[0]
-    here = _some([entry.name for entry in list_folder(path)]) if path.is_dir() else path.name
     near = "; ".join(f"{item.name} still needs {_some(item.match.missing)}" for item in found if item.match.missing)
     known = ", ".join(plugins.names("reader"))
     hint = f" Nearest: {near}." if near else f" Known layouts: {known}."
-    return UnrecognisedSource(f"{path} is not telemetry in a layout that can be read; it holds {here}.{hint}")
+    if path.is_dir():
+        here = f"it holds {_some([entry.name for entry in list_folder(path)])}."
+    else:
+        archive = next((name for magic, name in _ARCHIVES if head(path).startswith(magic)), None)
+        if archive is not None:
+            return UnrecognisedSource(f"{path} is {archive}; unpack it first.")
+        here = f"it begins with {_beginning(path)}."
+    return UnrecognisedSource(f"{path} is not telemetry in a layout that can be read; {here}{hint}")
+
+
+_ARCHIVES = (
+    (b"PK\x03\x04", "a zip archive"), (b"BZh", "a bzip2 file"), (b"\xfd7zXZ\0", "an xz file"),
+    (b"7z\xbc\xaf", "a 7z archive"), (b"\x04\x22\x4d\x18", "an lz4 file"), (b"\x1f\x8b", "compressed twice"),
+)  # fmt: skip
+
+
+def _beginning(path: Path) -> str:
+    """The first characters of a file in quotes, or that it is not text."""
+    start = head(path, 60)
+    words = " ".join(start.decode("utf-8", "replace").split())
+    plain = bool(words) and "\0" not in words and words.replace("\ufffd", "").isprintable()
+    return f"'{words[:40]}'" if plain else "bytes that are no text" if words else "nothing but blanks"
 
 
 # ---- opening ----------------------------------------------------------------------------------------------

@@ -94,8 +94,8 @@ def candidate_of(view: View, where: Entity) -> int:
     return -1
 
 
-def build_board(view: View, readings: dict[str, Reading], graph: CallGraph, noise: dict[str, float]) -> Board:
-    """Fuse the readings; `noise` is the score that each channel gives to somebody when nothing happened."""
+def build_board(view: View, readings: dict[str, Reading], graph: CallGraph) -> Board:
+    """Fuse the readings."""
     channels, columns = tuple(sorted(readings)), candidate_names(view)
     own, symptom = np.zeros((len(channels), len(columns))), np.zeros((len(channels), len(columns)))
     cells: dict[tuple[int, int], list[Finding]] = {}
@@ -109,7 +109,7 @@ def build_board(view: View, readings: dict[str, Reading], graph: CallGraph, nois
             side[row, column] = max(side[row, column], finding.score)
     own, symptom = _corroborated(view, channels, own, symptom)
     amplifying = np.array([name in AMPLIFIERS for name in channels])
-    trust = np.array([TRUST.get(name, OTHER_TRUST) * (1.0 - noise.get(name, 0.0)) for name in channels])
+    trust = np.array([TRUST.get(name, OTHER_TRUST) for name in channels])
     weight = trust * _confidence(np.maximum(own, symptom))
     amplifier = own[amplifying].max(axis=0) if amplifying.any() else np.zeros(len(columns))
     weight = np.where(amplifying, 0.0, weight)[:, None]

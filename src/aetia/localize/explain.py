@@ -14,7 +14,6 @@ from aetia.localize._board import Board, build_board, candidate_of, read_channel
 from aetia.localize._confidence import probabilities
 from aetia.localize._graph import CallGraph
 from aetia.localize._involvement import involvement
-from aetia.localize._noise import noise_floor
 from aetia.localize._windows import extended, guarded
 from aetia.localize.localizer import Localization
 from aetia.model.diagnosis import Incident
@@ -84,7 +83,7 @@ class Explain:
         return second if second[2].max(initial=0.0) > first[2].max(initial=0.0) else first
 
     def _read(self, view: View, incident: Incident, graph: CallGraph) -> tuple[View, Board, F64]:
-        board = build_board(view, read_channels(view), graph, noise_floor(view))
+        board = build_board(view, read_channels(view), graph)
         score = board.score * self._reach(view, incident, graph)
         services = len(view.names.services)
         score[:services] *= involvement(view)

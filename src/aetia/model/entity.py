@@ -53,6 +53,10 @@ def operation(of_service: str, name: str) -> Entity:
 def edge(caller: str, callee: str, blamed: str | None = None, operation: str | None = None) -> Entity:
     """The link from `caller` to `callee`; `blamed` (default: the callee) answers for it."""
     return Entity(
-        level="edge", name=f"{caller} → {callee}", service=blamed or callee, caller=caller, callee=callee,
+        level="edge",
+        name=f"{caller} → {callee}",
+        service=blamed or callee,
+        caller=caller,
+        callee=callee,
         operation=operation,
     )
