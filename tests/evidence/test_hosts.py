@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
-import pytest
-from small_shop import CONTAMINATED_S, SERVICES, Call, Story, View, gauges, look, measured, read, steady, told
+from small_shop import CONTAMINATED_S, SERVICES, Call, Story, View, gauges, look, measured, read, steady, stepped, told
 
 SLOWER = 8.0
 
@@ -71,6 +70,23 @@ def test_a_contaminated_baseline_leaves_the_blame_where_it_is() -> None:
     assert finding.entity.node == "west"
 
 
-@pytest.mark.parametrize("tables", [{}, {"metrics": hosted()}])
-def test_without_spans_on_known_nodes_it_says_so(tables: dict[str, pa.Table]) -> None:
-    assert "two or more known nodes" in (read("hosts", look(**tables)).silent or "")
+def cpu(*instances: str) -> pa.Table:
+    """As `hosted`, with the cpu of some instances eight times as high from the onset on."""
+    return gauges(
+        *(("container_cpu_usage_percent", {"service": s, "instance": f"{s}-{n}", "node": node},
+           stepped(10.0, 80.0 if f"{s}-{n}" in instances else 10.0)) for s in SERVICES for n, node in ((1, "east"), (2, "west")))
+    )  # fmt: skip
+
+
+def test_without_spans_the_resources_of_what_runs_there_tell() -> None:
+    reading = read("hosts", look(metrics=cpu(*ALL_WEST)))
+    assert [finding.entity.node for finding in reading.findings] == ["west"]
+
+
+def test_one_busy_instance_is_not_the_nodes_fault() -> None:
+    assert read("hosts", look(metrics=cpu("stock-2"))).findings == ()
+
+
+def test_without_instances_on_known_nodes_it_says_so() -> None:
+    assert "two or more known nodes" in (read("hosts", look()).silent or "")
+    assert "two or more known nodes" in (read("hosts", look(**told())).silent or "")

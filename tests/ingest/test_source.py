@@ -140,7 +140,9 @@ def test_a_broken_gzip_or_parquet_names_the_file_and_the_mend(tmp_path: Path) ->
     parquet = case_folder(tmp_path / "case") / "logs.parquet"
     parquet.write_bytes(parquet.read_bytes()[:-30])
     with pytest.raises(CorruptSource, match=r"logs\.parquet"):
-        open_sources([str(parquet.parent)])
+        open_sources([str(parquet)])
+    rest = open_sources([str(parquet.parent)]).telemetry
+    assert rest.rows["spans"] > 0 and ["logs.parquet" in one.reason for one in rest.dropped] == [True]
 
 
 @pytest.fixture

@@ -56,8 +56,10 @@ def diagnose(
     quiet:
         No progress on stderr.
     """
+    from aetia.allocator import keep_freed_memory
     from aetia.api import investigate
 
+    keep_freed_memory()
     with StageProgress(quiet=quiet) as progress:
         found = investigate(
             source, baseline=baseline, incident=incident, since=since, at=at, localizer=localizer, seed=seed,

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aetia.detect._requests import Sli
 from aetia.detect._scan import Stretch, scan_flags, stretches
 from aetia.detect.latency import limit_ms, tolerance
 from aetia.detect.throughput import is_loss, usual_rate
@@ -189,7 +190,8 @@ def _breakage(facts: Facts, one: Series, values: F64, usual: F64, run: Stretch) 
     end = int(frame.bin_start_ns[run.high - 1]) + frame.step_ns
     inside = values[run.low : run.high]
     name = facts.names.services[one.service] if one.service >= 0 else one.raw
-    sli = "latency" if one.what == "latency" else "throughput" if one.what == "traffic" else "success"
+    told: dict[str, Sli] = {"latency": "latency", "errors": "success", "success": "success"}
+    sli: Sli = told.get(one.what, "throughput")
     breach = SliBreach(
         entry=entity.service(name),
         sli=sli,

@@ -175,7 +175,7 @@ def _finding(view: View, contrast: Contrast, node: int, score: float, seen_in: s
             direction="up",
             unit="mean abnormality",
             magnitude=round(float(contrast.here[node] - contrast.elsewhere[node]), 4),
-            text=f"{contrast.abnormal[node]} of {contrast.seen[node]} services got worse in their {seen_in} on node {name} "
+            text=f"{contrast.abnormal[node]} of {contrast.seen[node]} services got worse in their {seen_in} on {name} "
             "and not elsewhere",
         ),
     )

@@ -384,6 +384,8 @@ class FileReader:
         raise IngestError(f"{path} cannot be read by {type(self).__name__}.")
 
     def recognise(self, path: Path) -> Match | None:
+        if not path.exists():
+            return None
         if not path.is_dir():
             return self.recognise_file(path)
         files = data_files(path)

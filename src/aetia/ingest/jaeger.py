@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pyarrow as pa
 
 from aetia.ingest.files import FileReader, head, read_bytes, reading
-from aetia.ingest.normalise import to_spans
+from aetia.ingest.normalise import other_unit, to_spans
 from aetia.ingest.reader import Match
 from aetia.ingest.semconv import code_of, first, peer_of
+from aetia.ingest.values import epoch_unit
 from aetia.model.errors import CorruptSource
-from aetia.model.tables import Telemetry
+from aetia.model.tables import Dropped, Telemetry
 from aetia.plugins import plugin
 
 _SHAPE = re.compile(rb'"(?:traceID|processID|processes)"\s*:')
@@ -96,7 +97,7 @@ class JaegerReader(FileReader):
     def read_file(self, path: Path, *, full: bool) -> Telemetry:
         raw = read_bytes(path)
         with reading(path):
-            traces = _traces(raw.strip())
+            traces, lost = _traces(raw.strip())
         if not traces:
             raise CorruptSource(f"{path} is a Jaeger export without traces; widen the search and export again.")
         columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
@@ -108,17 +109,54 @@ class JaegerReader(FileReader):
             for name, values in columns.items()
             if values
         }
-        table, dropped = to_spans(typed, source=str(path), time_unit="us", duration_unit="us", full=full)
-        return Telemetry(spans=table).with_dropped(*dropped)
+        unit = epoch_unit(typed["time"], "us") if typed else "us"
+        table, dropped = to_spans(typed, source=str(path), time_unit=unit, duration_unit=unit, full=full)
+        return Telemetry(spans=table).with_dropped(
+            Dropped(table="spans", rows=lost, reason="values of the wrong type; export again", source=str(path)),
+            *dropped,
+            *other_unit("spans", table.num_rows, unit, "us", str(path)),
+        )
 
 
-def _traces(raw: bytes) -> list[_Trace]:
+def _traces(raw: bytes) -> tuple[list[_Trace], int]:
+    """The traces of an export, and how many spans had values of the wrong type."""
+    try:
+        return _strict_traces(raw), 0
+    except msgspec.ValidationError:
+        # Rare, and slower: nulls and numbers as text are taken, and one bad span spoils no other.
+        return _lenient_traces(msgspec.json.decode(raw))
+
+
+def _strict_traces(raw: bytes) -> list[_Trace]:
     if raw[:1] == b"[":
         return _decode_list(raw)
     export = _decode(raw)
     if export.data is not None:
         return export.data
     return [_decode_trace(raw)]
+
+
+def _lenient_traces(export: Any) -> tuple[list[_Trace], int]:
+    holder: Any = cast(dict[str, Any], export).get("data", [export]) if isinstance(export, dict) else export
+    traces: list[_Trace] = []
+    lost = 0
+    for trace in cast(list[Any], _without_nulls(holder if isinstance(holder, list) else [])):
+        spans: Any = trace.pop("spans", []) if isinstance(trace, dict) else []
+        found = msgspec.convert(trace, _Trace, strict=False)
+        for span in cast(list[Any], spans if isinstance(spans, list) else []):
+            try:
+                found.spans.append(msgspec.convert(span, _Span, strict=False))
+            except msgspec.ValidationError:
+                lost += 1
+        traces.append(found)
+    return traces, lost
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        items = cast(dict[str, Any], value).items()
+        return {key: _without_nulls(item) for key, item in items if item is not None}
+    return [_without_nulls(item) for item in cast(list[Any], value)] if isinstance(value, list) else value
 
 
 def _whole(values: list[Any]) -> pa.Array[Any]:

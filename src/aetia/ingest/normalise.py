@@ -59,6 +59,8 @@ __all__ = [
 
 Columns = Mapping[str, ArrayLike]
 MAX_BODY_BYTES = 64 * 1024
+LARGEST_VALUE = 1e100
+"""No sensor means more, and the square of more is not far from the end of the floats."""
 CATEGORIES: dict[str, frozenset[str]] = {
     "spans": frozenset({"service", "instance", "name", "kind", "status", "status_code", "peer"}),
     "logs": frozenset({"service", "instance", "severity", "template"}),
@@ -100,7 +102,7 @@ def to_spans(
             lambda t: pc.less(t["duration_ns"], 0),
         ),
     ]
-    return _sieve("spans", table, rules, source)
+    return _sieve("spans", table, rules, source, work)
 
 
 def _durations(columns: Mapping[str, ArrayLike], time_unit: TimeUnit | None, unit: TimeUnit) -> ArrayLike:
@@ -133,7 +135,7 @@ def to_logs(
     rules: list[tuple[str, Callable[[pa.Table], Column]]] = [
         ("no readable time; give epoch numbers or ISO 8601 text", lambda t: pc.is_null(t["time"])),
     ]
-    table, dropped = _sieve("logs", table, rules, source)
+    table, dropped = _sieve("logs", table, rules, source, work)
     if cut:
         dropped.append(
             Dropped(
@@ -174,8 +176,9 @@ def to_metrics(
         ("no metric name", lambda t: pc.is_null(t["name"])),
         ("no value", lambda t: pc.is_null(t["value"])),
         ("a value that is NaN or infinite", lambda t: pc.invert(pc.is_finite(t["value"]))),
+        (f"a value beyond {LARGEST_VALUE:g}", lambda t: pc.greater(pc.abs(t["value"]), LARGEST_VALUE)),
     ]
-    return _sieve("metrics", table, rules, source)
+    return _sieve("metrics", table, rules, source, work)
 
 
 def _numbers(column: Column) -> Column:
@@ -204,7 +207,7 @@ def to_changes(
     rules: list[tuple[str, Callable[[pa.Table], Column]]] = [
         ("no readable time; give epoch numbers or ISO 8601 text", lambda t: pc.is_null(t["time"])),
     ]
-    return _sieve("changes", table, rules, source)
+    return _sieve("changes", table, rules, source, columns)
 
 
 def to_topology(columns: Columns, *, source: str = "", full: bool = True) -> tuple[pa.Table, list[Dropped]]:
@@ -214,7 +217,7 @@ def to_topology(columns: Columns, *, source: str = "", full: bool = True) -> tup
     rules: list[tuple[str, Callable[[pa.Table], Column]]] = [
         ("no caller or no callee", lambda t: pc.or_(pc.is_null(t["caller"]), pc.is_null(t["callee"]))),
     ]
-    return _sieve("topology", table, rules, source)
+    return _sieve("topology", table, rules, source, columns)
 
 
 def to_table(
@@ -361,10 +364,14 @@ def json_text(column: Column) -> Column:
 
 
 def _sieve(
-    name: str, table: pa.Table, rules: list[tuple[str, Callable[[pa.Table], Column]]], source: str
+    name: str, table: pa.Table, rules: list[tuple[str, Callable[[pa.Table], Column]]], source: str, given: Columns
 ) -> tuple[pa.Table, list[Dropped]]:
-    """The usable rows, and a record per reason for the others (each row counts under its first reason)."""
-    dropped: list[Dropped] = []
+    """The usable rows, and a record per reason for the others (each row counts under its first reason), and one
+    per given column whose values had to be left out."""
+    dropped = [
+        Dropped(table=name, rows=rows, reason=f"{column} is a list or a structure, not text; left empty", source=source)
+        for column, rows in _misfits(name, given)
+    ]
     for reason, rule in rules:
         bad = pc.fill_null(rule(table), False)
         count = int(pc.sum(bad).as_py() or 0)
@@ -372,3 +379,15 @@ def _sieve(
             dropped.append(Dropped(table=name, rows=count, reason=reason, source=source))
             table = table.filter(pc.invert(bad))
     return table, dropped
+
+
+def _misfits(name: str, given: Columns) -> Iterable[tuple[str, int]]:
+    """Text columns that hold nested values, and how many."""
+    for column in SCHEMAS[name].names:
+        values = given.get(column)
+        if column in _NESTED or not isinstance(values, pa.Array | pa.ChunkedArray):
+            continue
+        kind: Any = values.type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if pa.types.is_nested(kind) and column not in ("time", "value", "duration_ns"):
+            yield column, len(values) - values.null_count

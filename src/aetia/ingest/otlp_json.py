@@ -37,7 +37,7 @@ class _Status(msgspec.Struct):
 
 
 class _Event(msgspec.Struct, rename="camel"):
-    time_unix_nano: int | str = 0
+    time_unix_nano: int | float | str = 0
     name: str = ""
     attributes: list[_KeyValue] = []
 
@@ -54,8 +54,8 @@ class _Span(msgspec.Struct, rename="camel"):
     parent_span_id: str = ""
     name: str = ""
     kind: int | str = 0
-    start_time_unix_nano: int | str = 0
-    end_time_unix_nano: int | str = 0
+    start_time_unix_nano: int | float | str = 0
+    end_time_unix_nano: int | float | str = 0
     attributes: list[_KeyValue] = []
     events: list[_Event] = []
     links: list[_Link] = []
@@ -63,8 +63,8 @@ class _Span(msgspec.Struct, rename="camel"):
 
 
 class _LogRecord(msgspec.Struct, rename="camel"):
-    time_unix_nano: int | str = 0
-    observed_time_unix_nano: int | str = 0
+    time_unix_nano: int | float | str = 0
+    observed_time_unix_nano: int | float | str = 0
     severity_number: int | str = 0
     severity_text: str = ""
     body: AnyValue | None = None
@@ -85,7 +85,7 @@ class _Quantile(msgspec.Struct):
 
 class DataPoint(msgspec.Struct, rename="camel"):
     attributes: list[_KeyValue] = []
-    time_unix_nano: int | str = 0
+    time_unix_nano: int | float | str = 0
     as_double: float | str | None = None
     as_int: int | str | None = None
     count: int | str = 0

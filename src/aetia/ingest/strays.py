@@ -29,8 +29,8 @@ def set_strays_aside(telemetry: Telemetry) -> Telemetry:
     """The telemetry without spans, log lines and metric points at times that cannot be right.
 
     They are those outside of 1990 to 2100 when most of the data lies inside, and those more than 30 days away from
-    the middle 98 % of the rows when these cover less than a tenth of that distance. Costs one minimum and maximum per
-    table when there are none.
+    the middle 98 % of the rows when these cover less than three days. Costs one minimum and maximum per table when
+    there are none.
     """
     columns = {name: _times(telemetry.table(name)) for name in _TABLES}
     filled = [column for column in columns.values() if len(column) > column.null_count]

@@ -102,9 +102,11 @@ def decoded(column: Column) -> Column:
 
 
 def text(column: Column) -> Column:
-    """Any column that is not nested as plain valid UTF-8 strings; bytes that are no UTF-8 are replaced."""
+    """Any column as plain valid UTF-8 strings; bytes that are no UTF-8 are replaced, nested values are null."""
     column = decoded(column)
     kind = column.type
+    if pa.types.is_nested(kind):
+        return nulls(len(column), pa.string())
     if is_text(kind):
         plain = column if pa.types.is_string(kind) else column.cast(pa.string())
         return _valid_utf8(plain)

@@ -119,7 +119,9 @@ def rejected(view: View, board: Board, score: F64, order: I64, graph: CallGraph)
     root = int(order[0])
     upstream = set(graph.above(root))
     out: list[Hypothesis] = []
-    for candidate in [*order[1:].tolist(), *np.flatnonzero(spoken(board) & (score < 1e-9)).tolist()]:
+    ranked = order.tolist()
+    quiet = [c for c in np.flatnonzero(spoken(board)).tolist() if c not in ranked]
+    for candidate in [*ranked[1:], *quiet]:
         if candidate not in upstream or len(out) >= MAX_REJECTED:
             continue
         parts = contributions(board, candidate)

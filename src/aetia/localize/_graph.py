@@ -10,6 +10,8 @@ from aetia.signals.frames import F64, I64, Bool
 from aetia.signals.view import View
 
 MAX_HOPS = 6
+DEEPER_EXPLAINS = 0.8
+WHISPER = 0.4
 
 
 class CallGraph:
@@ -65,6 +67,19 @@ class CallGraph:
         for suspect in suspects.tolist():
             for victim in self.above(suspect):
                 explained[victim] = max(explained[victim], float(alone[suspect]))
+        return explained
+
+    def explained_by_complaints(self, complaint: F64) -> F64:
+        """Share of each candidate's symptoms that a complaining candidate below it explains although it has no own
+        evidence, shape (candidates,): of two that complain, the deeper one is nearer to the cause, unless it merely
+        whispers or each depends on the other."""
+        explained = np.zeros(len(complaint))
+        for suspect in np.flatnonzero(complaint > 0.05).tolist():
+            mutual = set(self.below(suspect))
+            for victim in self.above(suspect):
+                if victim not in mutual and complaint[victim] > 0:
+                    loud = float(complaint[suspect] / (WHISPER * complaint[victim]))
+                    explained[victim] = max(explained[victim], DEEPER_EXPLAINS * min(1.0, loud))
         return explained
 
     def covers(self, entries: I64) -> F64:

@@ -14,6 +14,8 @@ from aetia.model.faults import FaultClass
 Scores = Mapping[tuple[str, FaultClass], float]
 CLEAR = 0.3
 """Score from which a finding can speak for its class at all."""
+FULL_POOL = 0.5
+"""Pools fill up behind anything slow: only a clearly full one is a cause."""
 LEAK = 0.05
 """Memory that rose this much before a restart makes the restart its consequence."""
 
@@ -59,7 +61,7 @@ def _decide(best: Mapping[tuple[str, FaultClass], Finding], findings: Mapping[st
     unanswered, gap = score("errors", "E"), score("edge_gap", "D")
     if max(unanswered, gap) >= CLEAR and max(unanswered, gap) >= logical:
         return best["errors", "E"] if unanswered > gap else best["edge_gap", "D"]
-    if pool >= CLEAR:
+    if pool >= FULL_POOL:
         return best["pools", "B"]
     if logical >= CLEAR:
         return _logical(best)

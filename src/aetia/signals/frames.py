@@ -76,6 +76,8 @@ class SpanFrame:
     """Not filled on the hot path; see `trace_label`."""
     source_row: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
     """Row of each span in the source table."""
+    key: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    """Hash of each span's trace and span id, by which log lines find it; 0 where it has no id."""
 
     def __len__(self) -> int:
         return len(self.start_ns)

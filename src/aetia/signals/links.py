@@ -35,13 +35,15 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Links:
-    """The kept rows: source row, start, dense trace code, parent row (cycles cut), and which are orphans."""
+    """The kept rows: source row, start, dense trace code, parent row (cycles cut), which are orphans, and a hash of
+    trace and span id (0 without a span id)."""
 
     source_row: I64
     start_ns: I64
     trace: I32
     parent: I32
     orphan: Bool
+    key: U64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +101,7 @@ def link(table: pa.Table, counts: dict[str, int]) -> Links:
     counts["orphans"] = int(orphan.sum())
     parent, cut = cut_cycles(parent, ids.start, ids.key)
     counts["cycles"] = cut + int(itself.sum())
-    return Links(source_row=ids.rows, start_ns=ids.start, trace=trace, parent=parent, orphan=orphan)
+    return Links(source_row=ids.rows, start_ns=ids.start, trace=trace, parent=parent, orphan=orphan, key=ids.key)
 
 
 def _identify(table: pa.Table, counts: dict[str, int]) -> _Ids:
@@ -174,25 +176,21 @@ def _parents(table: pa.Table, ids: _Ids) -> tuple[I32, Bool]:
     named &= ~no_parent(wanted)
     asking = np.flatnonzero(named)
     parent = np.full(len(ids.rows), -1, np.int32)
-    parent[asking] = _find(ids.key, ids.has_id, mix(ids.trace[asking] ^ mix(wanted[asking])))
+    found = find_rows(ids.key, mix(ids.trace[asking] ^ mix(wanted[asking])))
+    parent[asking] = np.where((found >= 0) & ids.has_id[found], found, -1)
     return parent, named
 
 
-def _find(key: U64, has_id: Bool, wanted: U64) -> I32:
-    """Row of each wanted key, -1 where absent: one sort of both sides (keys are unique)."""
-    n = len(key)
+def find_rows(key: U64, wanted: U64) -> I32:
+    """Row of each wanted key (k,), -1 where absent; keys (n,) that occur twice are found in either row.
+
+    Both sides are sorted, so that the search runs through memory once.
+    """
     found = np.full(len(wanted), -1, np.int32)
-    if n == 0 or len(wanted) == 0:
+    if len(key) == 0 or len(wanted) == 0:
         return found
-    one = np.uint64(1)
-    both = np.concatenate((key << one, (wanted << one) | one))
-    order = np.argsort(both)
-    ordered = both[order]
-    asks = (ordered & one).astype(np.bool_)
-    last = np.maximum.accumulate(np.where(asks, -1, np.arange(len(both))))
-    ask = np.flatnonzero(asks)
-    at = last[ask]
-    hit = (at >= 0) & (ordered[at] == (ordered[ask] ^ one))
-    rows = np.where(hit, order[at], 0)
-    found[order[ask] - n] = np.where(hit & has_id[rows], rows, -1)
+    rows, asks = np.argsort(key), np.argsort(wanted)
+    ordered, asked = key[rows], wanted[asks]
+    at = np.minimum(np.searchsorted(ordered, asked), len(ordered) - 1)
+    found[asks] = np.where(ordered[at] == asked, rows[at], -1)
     return found

@@ -14,6 +14,8 @@ from aetia.model.tables import SEVERITIES, Telemetry
 from aetia.signals.drain import describe, mine
 from aetia.signals.frames import F64, I8, I32, I64, Bool, LogFrame, Names, SpanFrame, Template
 from aetia.signals.ids import U64, hash_ids, mix
+from aetia.signals.keys import run_starts
+from aetia.signals.links import find_rows
 from aetia.signals.names import code_column, column_of, encode
 from aetia.signals.stats import poisson_rate_p
 
@@ -119,13 +121,10 @@ def _span_rows(telemetry: Telemetry, spans: SpanFrame) -> I32:
     asking = np.flatnonzero(asks)
     if len(asking) == 0 or len(spans) == 0:
         return out
-    known, has_id = _pair_keys(telemetry.spans)
-    known, has_id = known[spans.source_row], has_id[spans.source_row]
-    rows = np.flatnonzero(has_id).astype(np.int32)
-    # Lines of one span come in a row, so the distinct keys are few and a hash lookup of those beats a sort.
-    found = pc.index_in(pa.array(wanted[asking]), value_set=pa.array(known[rows]))
-    place = found.fill_null(-1).to_numpy(zero_copy_only=False)
-    out[asking] = np.where(place >= 0, rows[place], -1) if len(rows) else -1
+    wanted = wanted[asking]
+    first = run_starts(wanted)  # lines of one span mostly come in a row
+    found = find_rows(spans.key, wanted[first])
+    out[asking] = found[np.cumsum(first) - 1]
     return out
 
 

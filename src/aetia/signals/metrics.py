@@ -20,6 +20,8 @@ from aetia.signals.metric_series import Cells, assemble
 from aetia.signals.names import code_column, column_of, encode
 
 pc: Any = _compute  # the stubs know kernels only in part
+LARGEST_VALUE = 1e100
+"""Larger values, NaN among them, are left out: their products and differences would leave the range of a float."""
 _MAX_CELLS = 1 << 26
 _MAX_GAP_BINS = 5
 _PHASES = 64
@@ -68,7 +70,7 @@ def _coded(table: pa.Table, names: Names) -> tuple[_Rows, Streams, Texts] | None
     time = cast("pa.ChunkedArray[Any]", column_of(table, "time").cast(pa.int64()))
     value = np.asarray(column_of(table, "value").to_numpy(), np.float64)
     name, name_texts = encode(column_of(table, "name"))
-    usable = np.isfinite(value) & (name >= 0)
+    usable = (np.abs(value) <= LARGEST_VALUE) & (name >= 0)
     if time.null_count:
         usable &= np.asarray(time.is_valid().to_numpy())
         time = pc.fill_null(time, 0)

@@ -81,6 +81,7 @@ def build_spans(telemetry: Telemetry, names: Names) -> tuple[SpanFrame, Names, d
         peer=peer,
         entry=_entries(links, service, kind),
         source_row=links.source_row,
+        key=links.key,
     )
     return frame, _with_operations(names, operations), {what: n for what, n in counts.items() if n}
 
