@@ -15,7 +15,7 @@ from aetia.model.tables import Telemetry
 from aetia.model.window import NS_PER_SECOND, Window
 from aetia.parallel import side_by_side
 from aetia.report.interchange import load_diagnosis
-from aetia.report.wording import moment
+from aetia.report.wording import duration_ns, moment
 from aetia.report.wording import window as words_of
 
 if TYPE_CHECKING:
@@ -39,6 +39,23 @@ Sources = str | Path | Sequence[str | Path]
 WindowLike = Window | tuple[int, int] | str
 Progress = Callable[[str], None]
 DETECTOR = "sli"
+NO_TELEMETRY = "the source holds no telemetry"
+SHORT_SECONDS = 60.0
+"""Less than this of health is said to be short."""
+FARTHEST_NS = 1 << 62
+"""1823 to 2116: differences between times inside fit into 64 bits."""
+REPAIRS = {
+    "clipped_children": "children that begin before or end after their parent; only the common time counts",
+    "cycles": "parents that lead in a circle; cut at the earliest span",
+    "duplicates": "duplicates of a trace and span id; the first was kept",
+    "endless_durations": "durations beyond 30 days; cut to that",
+    "missing_durations": "no duration; taken as 0",
+    "missing_times": "no time; left out",
+    "negative_durations": "negative durations; taken as 0",
+    "orphans": "orphans, whose parent is not in the data; they begin a part of their trace",
+    "shared_ids": "client and server under one span id; both were kept",
+}
+"""What the signals mended, by the names of `Facts.counts`."""
 AT_LENGTH_NS = 10 * 60 * NS_PER_SECOND
 """Incident length when the caller gives its start alone and no detected incident holds it."""
 
@@ -108,7 +125,8 @@ def investigate(
     facts = Facts(loaded.telemetry)
     facts.build()
     say("finding the incident")
-    chosen, others = _choose(loaded, facts, baseline=baseline, incident=incident, since=since, at=at)
+    notes: list[str] = []
+    chosen, others = _choose(loaded, facts, notes, baseline=baseline, incident=incident, since=since, at=at)
     view = view_of(loaded, facts, chosen, baseline_given=baseline is not None) if chosen is not None else None
     say("localizing the root cause")
     if chosen is None or view is None:
@@ -127,7 +145,7 @@ def investigate(
         impact=impact_of(chosen),
         rejected=found.rejected,
         abstained=found.abstained,
-        missing=found.missing + _mention(others),
+        missing=(*found.missing, *notes, *(_gaps(view) if view is not None else ()), *_mention(others)),
         silent=dict(found.silent),
         dropped=_dropped(loaded.telemetry, facts),
         cost=Cost(seconds=round(time.perf_counter() - began, 3), rows=_rows(loaded.telemetry)),
@@ -167,13 +185,13 @@ def view_of(loaded: Loaded, facts: Facts, incident: Incident, *, baseline_given:
     return View(facts, (incident.baseline,), incident.window, baselines=own)
 
 
-def extent_of(telemetry: Telemetry) -> Window | None:
-    """The time from the first to just after the last row of spans, logs and metrics; None without any row."""
+def extent_of(telemetry: Telemetry, tables: Sequence[str] = ("spans", "logs", "metrics")) -> Window | None:
+    """The time from the first to just after the last row of some tables; None without any row."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     ends: list[int] = []
-    for name in ("spans", "logs", "metrics"):
+    for name in tables:
         column = telemetry.table(name).column("time")
         if len(column) == column.null_count:
             continue
@@ -215,13 +233,15 @@ def _localizer(localizer: str | Localizer) -> tuple[Localizer, str]:
 def _choose(
     loaded: Loaded,
     facts: Facts,
+    notes: list[str],
     *,
     baseline: WindowLike | None,
     incident: WindowLike | None,
     since: str | None,
     at: str | int | None,
 ) -> tuple[Incident | None, tuple[Incident, ...]]:
-    """The incident to diagnose (None when nobody was hurt) and the others in the data."""
+    """The incident to diagnose (None when nobody was hurt) and the others in the data; `notes` gets what was
+    done to the windows."""
     extent = extent_of(loaded.telemetry)
     if extent is None:
         return None, ()
@@ -231,8 +251,10 @@ def _choose(
     point = _instant(at, extent)
     if wanted is None and point is None and before is None:
         wanted = case.incident
+    own = before is None and case.baseline is not None
     before = before if before is not None else case.baseline
-    _check(wanted, before, extent)
+    _check(wanted, before, extent, own_baseline=own)
+    wanted, before = _cut("incident", wanted, extent, notes), _cut("baseline", before, extent, notes)
     detector = cast("Detector", plugins.create("detector", DETECTOR))
     found = detector.detect(facts, baseline=before, incident=wanted, sli=dict(case.sli))
     if point is None:
@@ -241,7 +263,7 @@ def _choose(
     if holding:
         return holding[-1], tuple(item for item in found if item is not holding[-1])
     window = Window(point, min(point + AT_LENGTH_NS, extent.end_ns))
-    _check(window, before, extent)
+    _check(window, before, extent, own_baseline=own)
     measured = detector.detect(facts, baseline=before, incident=window, sli=dict(case.sli))
     return (measured[0] if measured else None), tuple(found)
 
@@ -280,32 +302,78 @@ def _instant(at: str | int | None, extent: Window) -> int | None:
     return point
 
 
-def _check(incident: Window | None, baseline: Window | None, extent: Window) -> None:
+def _check(incident: Window | None, baseline: Window | None, extent: Window, *, own_baseline: bool) -> None:
     """Refuse windows that cannot be answered, and say what the data covers."""
     for name, window in (("incident", incident), ("baseline", baseline)):
-        if window is not None and not window.overlaps(extent):
+        if window is None:
+            continue
+        if window.end_ns == window.start_ns:
+            raise UsageError(
+                f"the {name} window at {moment(window.start_ns)} is empty; give --{name} A..B with B after A."
+            )
+        if not window.overlaps(extent):
             raise UsageError(
                 f"the {name} window {words_of(window)} lies outside the data, which covers"
                 f" {words_of(extent)}; give --{name} inside it."
             )
+        if max(-window.start_ns, window.end_ns) >= FARTHEST_NS:
+            raise UsageError(f"the {name} window ends more than a century away from the data; give --{name} near it.")
     if incident is not None and baseline is not None and incident.overlaps(baseline):
-        raise UsageError(
-            f"the baseline ({words_of(baseline)}) overlaps the incident ({words_of(incident)}); separate them."
-        )
+        whose = "the case's own baseline" if own_baseline else "the baseline"
+        mend = "give --baseline A..B that does not" if own_baseline else "separate them"
+        raise UsageError(f"{whose} ({words_of(baseline)}) overlaps the incident ({words_of(incident)}); {mend}.")
+
+
+def _cut(name: str, window: Window | None, extent: Window, notes: list[str]) -> Window | None:
+    """The part of a window for which there is data: what was not recorded is no sign of silence. A tenth of the
+    window may be missing, since a record ends with its last row."""
+    if window is None or _covered_seconds(window, extent) >= 0.9 * window.seconds:
+        return window
+    part = Window(max(window.start_ns, extent.start_ns), min(window.end_ns, extent.end_ns))
+    notes.append(f"data for the whole {name} window {words_of(window)}: it was cut to {words_of(part)}")
+    return part
 
 
 def _no_incident(loaded: Loaded) -> Localization:
     """The answer when nobody was hurt, or nobody can say."""
     from aetia.localize.localizer import Localization
 
-    if extent_of(loaded.telemetry) is None:
+    extent = extent_of(loaded.telemetry)
+    if extent is None:
         missing = ("telemetry: the source holds no span, log line or metric point with a time",)
-        return Localization(abstained="the source holds no telemetry", missing=missing)
+        return Localization(abstained=NO_TELEMETRY, missing=missing)
     missing = (
         "an incident: no entry point's latency, success or throughput left its baseline;"
         " name the window with --incident A..B or --since 30m if users were hurt",
     )
+    if extent.seconds < SHORT_SECONDS:
+        missing += (f"a longer record: the data covers {words_of(extent)}, and must hold health and harm",)
     return Localization(abstained="no incident was found in the data", missing=missing)
+
+
+def _gaps(view: View) -> tuple[str, ...]:
+    """Tables with nothing in a window, and a baseline too short to trust, one line each."""
+    extent = extent_of(view.facts.telemetry)
+    if extent is None:
+        return ()
+    found: list[str] = []
+    masks = {"spans": view.span_masks, "logs": view.log_masks, "metrics": view.bin_masks}
+    for table, pair in masks.items():
+        own = extent_of(view.facts.telemetry, (table,))
+        empty = [name for name, mask in zip(("baseline", "incident"), pair, strict=True) if not mask.any()]
+        if own is not None and empty:
+            aside = not any(own.overlaps(window) for window in (view.incident, *view.baseline_of(table)))
+            check = "; check their clock and time zone" if aside else ""
+            found.append(f"{table} from the {' and the '.join(empty)} window: those given cover {words_of(own)}{check}")
+    health = sum(_covered_seconds(window, extent) for window in view.baseline)
+    if 0 < health < SHORT_SECONDS:
+        held = duration_ns(health * NS_PER_SECOND)
+        found.append(f"a longer baseline: {held} of health tell chance from change badly; give --baseline A..B")
+    return tuple(found)
+
+
+def _covered_seconds(window: Window, extent: Window) -> float:
+    return max(0, min(window.end_ns, extent.end_ns) - max(window.start_ns, extent.start_ns)) / NS_PER_SECOND
 
 
 def _nothing_to_compare(view: View) -> Localization | None:
@@ -363,7 +431,7 @@ def _dropped(telemetry: Telemetry, facts: Facts) -> tuple[DroppedRows, ...]:
         share = f"{100 * telemetry.sampled:.3g} % of the traces were read, because the window exceeds the memory"
         read.append(DroppedRows(table="spans", rows=0, reason=share))
     repaired = [
-        DroppedRows(table="spans", rows=count, reason=f"{what.replace('_', ' ')} (handled)")
+        DroppedRows(table="spans", rows=count, reason=REPAIRS.get(what, f"{what.replace('_', ' ')} (handled)"))
         for what, count in sorted(facts.counts.items())
         if count
     ]

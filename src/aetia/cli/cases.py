@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from aetia.cli.progress import StageProgress
+
+if TYPE_CHECKING:
+    from aetia.model.tables import Dropped
 
 app = App(name="cases", help="List cases; convert public datasets to cases.")
 
@@ -31,9 +36,24 @@ def import_(dataset: str, path: Path, out: Path, /, *, quiet: Annotated[bool, Pa
 
     with StageProgress(quiet=quiet) as progress:
         progress(f"importing {path}")
-        made = import_cases(None if dataset == "auto" else dataset, path, out)
+        dropped: list[Dropped] = []
+        made = import_cases(None if dataset == "auto" else dataset, path, out, dropped=dropped)
     print(f"{len(made)} case{'' if len(made) == 1 else 's'} in {out}")
+    for line in _left_out(dropped):
+        print(f"aetia: left out: {line}", file=sys.stderr)
     return 0
+
+
+def _left_out(dropped: list[Dropped], most: int = 12) -> list[str]:
+    """One line per table and reason, those with most rows first."""
+    from aetia.model.diagnosis import DroppedRows
+    from aetia.report import wording
+
+    rows: Counter[tuple[str, str]] = Counter()
+    for record in dropped:
+        rows[record.table, record.reason] += record.rows
+    lines = [wording.dropped(DroppedRows(table=t, rows=n, reason=why)) for (t, why), n in rows.most_common(most)]
+    return lines + ([f"and {len(rows) - most} more kinds"] if len(rows) > most else [])
 
 
 @app.command(name="list")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from aetia.cli.output import Format, emit, format_for
+from aetia.cli.output import Format, check_place, emit, format_for
 from aetia.cli.progress import StageProgress
+from aetia.model.errors import IngestError
+
+if TYPE_CHECKING:
+    from aetia.model.diagnosis import Diagnosis
 
 TIME = Parameter(allow_leading_hyphen=True)  # -30m..now is a time, not a flag
 
@@ -57,8 +61,9 @@ def diagnose(
         No progress on stderr.
     """
     from aetia.allocator import keep_freed_memory
-    from aetia.api import investigate
+    from aetia.api import NO_TELEMETRY, investigate
 
+    check_place(output)
     keep_freed_memory()
     with StageProgress(quiet=quiet) as progress:
         found = investigate(
@@ -66,5 +71,18 @@ def diagnose(
             progress=progress,
         )  # fmt: skip
         progress("writing the report")
+    if found.diagnosis.abstained == NO_TELEMETRY:
+        raise IngestError(_nothing_usable(found.diagnosis))
     emit(found.diagnosis, found.view, format_for(format, output), output, quiet=quiet)
     return 1 if found.diagnosis.abstained is not None else 0
+
+
+def _nothing_usable(diagnosis: Diagnosis) -> str:
+    """Which sources held nothing, and why what they held was dropped."""
+    from aetia.report import wording
+
+    sources = wording.joined([wording.plain(source) for source in diagnosis.source])
+    why = "; ".join(wording.dropped(record).rstrip(".") for record in diagnosis.dropped[:4])
+    if why:
+        return f"{sources} holds no telemetry that can be used: {why}."
+    return f"{sources} holds no span, log line or metric point; name a folder or a file with telemetry."

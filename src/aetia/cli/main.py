@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
 
     0: answered; 1: abstained, or a check failed; 2: bad usage or bad input, in one sentence on stderr.
     """
+    _print_anything()
     try:
         return _code(
             app(
@@ -59,6 +61,12 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return _complain("the telemetry does not fit in memory; narrow it with --incident A..B and --baseline A..B.")
     except KeyboardInterrupt:
         return _complain("interrupted.", EXIT_INTERRUPTED)
+
+
+def _print_anything() -> None:
+    """Let stdout replace what its encoding lacks: names come from telemetry, and a locale may know ASCII alone."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _usage_sentence(error: CycloptsError) -> str:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from aetia.model.errors import ReportError
 from aetia.report.writing import write_atomic
 
 if TYPE_CHECKING:
@@ -63,6 +64,12 @@ def emit(diagnosis: Diagnosis, view: View | None, form: Format, output: Path | N
     write_atomic(output, text)
     if not quiet:
         print(f"aetia: wrote {output}", file=sys.stderr)
+
+
+def check_place(output: Path | None) -> None:
+    """Raise ReportError at once when there is no folder to write the file to."""
+    if output is not None and not output.parent.is_dir():
+        raise ReportError(f"{output} cannot be written: its folder does not exist; create the folder first.")
 
 
 def columns() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Generator, Mapping
@@ -129,7 +130,15 @@ def _recognise_tables(folder: Path, files: list[str]) -> Match | None:
 
 
 def _case_folders(path: Path) -> list[Path]:
-    return [entry for entry in list_folder(path) if entry.is_dir() and (entry / "case.json").is_file()]
+    return [entry for entry in list_folder(path) if entry.is_dir() and _may_be_case(entry)]
+
+
+def _may_be_case(folder: Path) -> bool:
+    try:
+        return (folder / "case.json").is_file()
+    except PermissionError:
+        # Reading it says so; other cases of the suite can still be read.
+        return True
 
 
 def _folders(path: Path) -> list[Path]:
@@ -151,7 +160,7 @@ def _find(folders: list[Path], case_id: str | None, path: Path) -> tuple[Case, P
     for folder in folders:
         try:
             case = read_case_file(folder)
-        except CorruptSource as error:
+        except IngestError as error:
             problem = problem or error
             continue
         by_id.setdefault(case.id, (case, folder))
@@ -170,7 +179,9 @@ def read_case_file(folder: Path) -> Case:
     Unknown keys are ignored and missing ones are null. Raises CorruptSource with the key that is wrong.
     """
     path = folder / "case.json"
-    if not path.exists() and not path.is_symlink():
+    with reading(path):
+        absent = not path.exists() and not path.is_symlink()
+    if absent:
         return Case(id=plain_stem(folder), source=str(folder))
     with reading(path):
         raw = msgspec.json.decode(read_bytes(path))
@@ -469,11 +480,37 @@ def _write_table(path: Path, name: str, table: pa.Table) -> None:
 
 
 @contextmanager
+def _writing(target: Path, scratch: Path) -> Generator[None]:
+    """Failures to write as an IngestError with the place that was asked for, not that of the scratch folder."""
+    try:
+        with reading(target):
+            yield
+    except IngestError as error:
+        cause = error.__cause__
+        ours = str(target) in str(error) or str(scratch) in str(error)
+        if not ours or not isinstance(cause, OSError) or cause.errno is None:
+            raise
+        mend = _WRITE_MENDS.get(cause.errno, "choose another folder")
+        why = (cause.strerror or str(cause)).lower()
+        raise IngestError(f"{target} cannot be written: {why}; {mend}.") from cause
+
+
+_WRITE_MENDS = {
+    errno.ENOSPC: "free some space or choose another folder",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.EROFS: "choose a folder that you may write to",
+    errno.EEXIST: "choose a path whose parents are folders",
+    errno.ENOTDIR: "choose a path whose parents are folders",
+}
+
+
+@contextmanager
 def new_folder(target: Path, *, overwrite: bool = False) -> Generator[Path]:
     """A scratch folder beside the target that takes its place at the end; on any failure nothing stays."""
     scratch = target.parent / f".{target.name}.partial-{os.getpid()}"
     old = target.parent / f".{target.name}.replaced-{os.getpid()}"
-    with reading(target):
+    with _writing(target, scratch):
         if target.exists() and not overwrite and (not target.is_dir() or any(target.iterdir())):
             raise IngestError(f"{target} exists already; choose another folder or remove it.")
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -98,7 +98,7 @@ class JaegerReader(FileReader):
         raw = read_bytes(path)
         with reading(path):
             traces, lost = _traces(raw.strip())
-        if not traces:
+        if not lost and not any(trace.spans for trace in traces):
             raise CorruptSource(f"{path} is a Jaeger export without traces; widen the search and export again.")
         columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         for trace in traces:

@@ -44,6 +44,7 @@ _FOREIGN = frozenset(
 )
 _NUMBER_TEXT = r"-?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+|(?i:nan|[+-]?inf(?:inity)?))"
 _NUMBER = re.compile(rf"^\s*(?:{_NUMBER_TEXT})?\s*$")
+_NO_HEADER = "a first line that names the columns, parted by commas, tabs or semicolons, with a time (timestamp, …)"
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -56,7 +57,11 @@ class MetricsCsvReader(FileReader):
             return None
         names = csv_header(path)
         roles = _roles(names)
-        if len(names) < 2 or _FOREIGN & {_plain(name) for name in names}:
+        if _FOREIGN & {_plain(name) for name in names}:
+            return None
+        if "time" not in roles and {".csv", ".tsv"} & {suffix.lower() for suffix in path.suffixes}:
+            return Match(confidence=0.1, found=(path.name,), missing=(_NO_HEADER,))
+        if len(names) < 2:
             return None
         if "time" not in roles:
             numeric = _numeric_share(path, names)

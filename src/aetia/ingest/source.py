@@ -67,11 +67,15 @@ def list_cases(source: str) -> tuple[str, Path, list[Case]]:
     return found.name, path, cases if case_id is None else [pick_case(cases, case_id, path)]
 
 
-def import_cases(reader: str | None, path: str | Path, out: str | Path, progress: Progress | None = None) -> list[Path]:
+def import_cases(
+    reader: str | None, path: str | Path, out: str | Path, progress: Progress | None = None,
+    dropped: list[Dropped] | None = None,
+) -> list[Path]:  # fmt: skip
     """Convert a source into a suite of Aetia cases on disk; `reader` None lets the content decide.
 
     The suite appears in one step when all is written, and not at all when anything fails. Returns the case
-    folders. Raises IngestError, also when `out` exists and is not empty or when the device is full.
+    folders, and adds what could not be used to `dropped`. Raises IngestError, also when `out` exists and is not
+    empty, when the device is full or when no case has telemetry.
     """
     source, case_id = locate(str(path))
     chosen = recognise(source).reader if reader is None else _create(plugins.find("reader", reader))
@@ -82,6 +86,7 @@ def import_cases(reader: str | None, path: str | Path, out: str | Path, progress
         raise IngestError(f"{source} holds no cases; point at the folder that the dataset's own layout starts in.")
     target = Path(out)
     written: list[Path] = []
+    rows = 0
     with new_folder(target) as scratch:
         for index, case in enumerate(cases):
             if progress is not None:
@@ -90,6 +95,11 @@ def import_cases(reader: str | None, path: str | Path, out: str | Path, progress
             name = _unused(folder_name(loaded.case.id), scratch)
             write_case(scratch / name, loaded.case, loaded.telemetry)
             written.append(target / name)
+            rows += sum(loaded.telemetry.rows.values())
+            if dropped is not None:
+                dropped += loaded.telemetry.dropped
+        if not rows:
+            raise IngestError(f"{source} holds no telemetry that can be used; check it with aetia diagnose.")
     if progress is not None:
         progress("done", len(cases), len(cases))
     return written

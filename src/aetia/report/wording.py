@@ -307,7 +307,8 @@ def dropped(record: DroppedRows) -> str:
     unit = {"files": "file", "messages": "message"}.get(record.table, "row")
     rows = f"{number(record.rows)} {unit}{'' if record.rows == 1 else 's'}"
     place = "" if not record.source or record.source in record.reason else f" ({plain(record.source, 80)})"
-    what = f"{rows}, " if unit == "row" else "" if record.rows == 1 else f"{number(record.rows)}, "
+    one = record.rows == 0 or (unit != "row" and record.rows == 1)
+    what = "" if one else f"{rows}, " if unit == "row" else f"{number(record.rows)}, "
     return f"{plain(record.table, 20)}: {what}{plain(record.reason, 300)}{place}"
 
 
