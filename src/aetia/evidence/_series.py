@@ -21,6 +21,10 @@ RELATIVE_FLOOR = 0.1
 SHORT_FLOOR = 0.2
 COUNT_FLOOR_IN_SCALE = 0.3
 """One blocked thread is no movement, but from a steady zero three are no noise either."""
+FEW_BLOCKS = 6
+"""Blocks into which a baseline is cut that is not twice as long as the incident."""
+FAILURE_FLOOR = 0.01
+"""Share of failures below which a success rate is as good as full."""
 USUAL = 0.9
 PEER_FLOOR = 0.1
 """Share of the typical level of a metric over all entities below which a movement is nothing: an idle service that
@@ -74,6 +78,11 @@ def _extreme_half(values: F64, sign: float) -> F64:
     keep = np.arange(values.shape[1])[None, :] < half[:, None]
     total = np.where(keep & np.isfinite(ordered), ordered, 0.0).sum(axis=1)
     return np.where(count > 0, -sign * total / half, np.nan)
+
+
+def _block_width(base_bins: int, incident_bins: int) -> int:
+    """Bins per block: the incident's length, or a share of a baseline that is too short to hold several of it."""
+    return incident_bins if base_bins >= 2 * incident_bins else max(1, min(incident_bins, base_bins // FEW_BLOCKS))
 
 
 def _blocks(values: F64, width: int, sign: float) -> F64:
@@ -150,16 +159,20 @@ def _compute(view: View) -> Shifts:
 
 def _one_side(frame: MetricFrame, baseline: F64, incident: F64, floor_of_kind: F64, sign: float) -> dict[str, F64]:
     with np.errstate(all="ignore"):
-        null = _blocks(baseline, incident.shape[1], sign)
+        width = _block_width(baseline.shape[1], incident.shape[1])
+        null = _blocks(baseline, width, sign)
         base = _nanmedian(null)
         spread = 1.4826 * _nanmedian(np.abs(null - base[:, None]))
-        level = _extreme_half(incident, sign)
-        floor = np.maximum(floor_of_kind, peer_floor(frame, base))
+        level = _extreme_half(incident if width == incident.shape[1] else _blocks(incident, width, sign), sign)
+        top = _full_success(frame, baseline)
+        size = np.where(top > 0, np.abs(top - base), np.abs(base))
+        now = np.where(top > 0, np.abs(top - level), np.abs(level))
+        floor = np.where(top > 0, FAILURE_FLOOR * top, np.maximum(floor_of_kind, peer_floor(frame, base)))
         certainty = np.where([s.unit == "count" for s in frame.series], COUNT_FLOOR_IN_SCALE, 1.0)
         short = np.clip(1.0 - np.isfinite(baseline).sum(axis=1) / ENOUGH_BINS, 0.0, 1.0)
-        scale = spread + (RELATIVE_FLOOR + SHORT_FLOOR * short) * np.abs(base) + floor * certainty + 1e-12
+        scale = spread + (RELATIVE_FLOOR + SHORT_FLOOR * short) * size + floor * certainty + 1e-12
         z = np.maximum(sign * (level - base) / scale, 0.0)
-        effect = np.abs(np.log((np.abs(level) + floor + 1e-12) / (np.abs(base) + floor + 1e-12)))
+        effect = np.abs(np.log((now + floor + 1e-12) / (size + floor + 1e-12)))
         worst = np.nanmax(np.where(np.isfinite(null), sign * (null - base[:, None]) / scale[:, None], 0.0), axis=1)
     return {
         "base": base,
@@ -170,6 +183,17 @@ def _one_side(frame: MetricFrame, baseline: F64, incident: F64, floor_of_kind: F
         "scale": scale,
         "worst_null": worst,
     }
+
+
+def _full_success(frame: MetricFrame, baseline: F64) -> F64:
+    """What each success series shows when nothing fails, 1 or 100, shape (s,); 0 for all other series.
+
+    From 100 % to 90 % is a tenfold of what users feel, not a tenth: success is judged by what is missing of it.
+    """
+    success = np.array([s.what == "success" for s in frame.series], dtype=bool)
+    highest = np.max(np.where(np.isfinite(baseline), baseline, 0.0), axis=1, initial=0.0)
+    top = np.where(highest > 1.5, 100.0, 1.0)
+    return np.where(success & (highest <= 1.001 * top), top, 0.0)
 
 
 def _usual_z(frame: MetricFrame, worst_null: F64) -> F64:

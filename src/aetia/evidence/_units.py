@@ -18,7 +18,7 @@ from aetia.evidence._timeline import share_over_time
 from aetia.model.errors import SignalError
 from aetia.signals.frames import F64, I32, I64, SEVERITY_ERROR, Bool
 from aetia.signals.ids import mix
-from aetia.signals.keys import dense_groups, distinct
+from aetia.signals.keys import dense_groups, distinct, run_starts
 from aetia.signals.paths import path_signatures
 from aetia.signals.view import Facts, View
 
@@ -97,35 +97,65 @@ def _thin(share: F64, context: I32, incident: Bool) -> tuple[Bool, float]:
     return share < limit[side], float(limit[size > 0].min(initial=1.0))
 
 
+def _paths(view: View) -> I32:
+    """Path signature of each span."""
+    return once_for_facts(view, "paths in a service", lambda facts: path_signatures(facts.spans))
+
+
+def _happened(facts: Facts, path: I32) -> tuple[I32, I32]:
+    """(span row, event) of everything that spans printed and called, each pair once, in order of (path, event, row)."""
+    spans, logs = facts.spans, facts.logs
+    first_child = len(logs.templates)
+    no_child = first_child + len(facts.names.operations)
+    logged = np.flatnonzero(logs.span >= 0)
+    child = np.flatnonzero((spans.parent >= 0) & (spans.operation >= 0))
+    childless = np.ones(len(spans), np.bool_)
+    childless[spans.parent[child]] = False
+    bare = np.flatnonzero(childless)
+    row = np.concatenate([logs.span[logged], spans.parent[child], bare])
+    event = np.concatenate(
+        [
+            logs.template[logged],
+            spans.operation[child] + np.int64(first_child),
+            np.full(len(bare), no_child, np.int64),
+        ]
+    )
+    row_bits, event_bits = len(spans).bit_length(), (no_child + 1).bit_length()
+    if row_bits + event_bits + int(path.max(initial=0)).bit_length() < 63:
+        key = distinct((((path[row].astype(np.int64) << event_bits) | event) << row_bits) | row)
+        row, event = key & ((1 << row_bits) - 1), (key >> row_bits) & ((1 << event_bits) - 1)
+    else:
+        order = np.lexsort((row, event, path[row]))
+        row, event = row[order], event[order]
+        new = run_starts(row) | run_starts(event)
+        row, event = row[new], event[new]
+    return row.astype(np.int32), event.astype(np.int32)
+
+
 def _build(view: View) -> Units:
     spans, logs = view.spans, view.logs
     base, incident = view.span_masks
-    raw_context = once_for_facts(view, "paths in a service", lambda facts: path_signatures(facts.spans))
+    raw_context = _paths(view)
     used = np.flatnonzero((base | incident) & (spans.operation >= 0))
     contexts, context = dense_groups(raw_context[used])
     context = context.astype(np.int32)
     keep, everywhere = _thin(trace_share(view)[used], context, incident[used])
     row, context = used[keep], context[keep]
     in_incident = incident[row]
-    unit_of_row = np.full(len(spans) + 1, -1, np.int32)  # the last place serves lines and calls of no span
+    unit_of_row = np.full(len(spans), -1, np.int32)
     unit_of_row[row] = np.arange(len(row), dtype=np.int32)
 
     templates, operations = len(logs.templates), len(view.names.operations)
     first_child, no_child = templates, templates + operations
-    log_unit, child_unit = unit_of_row[logs.span], unit_of_row[spans.parent]
-    logged, child = np.flatnonzero(log_unit >= 0), np.flatnonzero((child_unit >= 0) & (spans.operation >= 0))
-    childless = np.ones(len(row), np.bool_)
-    childless[child_unit[child]] = False
-    bare = np.flatnonzero(childless)
-    unit = np.concatenate([log_unit[logged], child_unit[child], bare])
-    event = np.concatenate(
-        [logs.template[logged], spans.operation[child] + np.int64(first_child), np.full(len(bare), no_child, np.int64)]
-    )
-
     events = no_child + 1
-    column_key, pair_column = dense_groups(context[unit] * np.int64(events) + event)
-    pair = distinct(pair_column * np.int64(max(len(row), 1)) + unit)
-    pair_column, pair_unit = pair // max(len(row), 1), pair % max(len(row), 1)
+    # Contexts are numbered in order of paths, so what is kept stays in order of (context, event, unit).
+    happened = once_for_facts(view, "what happened in spans", lambda facts: _happened(facts, raw_context))
+    pair_unit = unit_of_row[happened[0]]
+    kept = np.flatnonzero(pair_unit >= 0)
+    pair_unit = pair_unit[kept].astype(np.int64)
+    key = context[pair_unit] * np.int64(events) + happened[1][kept]
+    new = run_starts(key)
+    column_key, pair_column = key[new], np.cumsum(new) - 1
     columns = len(column_key)
     hit_incident = in_incident[pair_unit]
     severe = np.zeros(events, np.bool_)
@@ -191,7 +221,13 @@ def column_args(view: View, units: Units, column: int) -> dict[str, Any]:
     """Arguments that find a column again: names instead of codes."""
     service, name, number = context_labels(view)[int(units.column_context[column])]
     kind, text = event_text(view, units, column)
-    return {"service": service, "operation": name, "context": number, "event_kind": kind, "event": text}
+    return {
+        "service": service,
+        "operation": name,
+        "context": number,
+        "event_kind": kind,
+        "event": text,
+    }
 
 
 def find_column(view: View, units: Units, args: dict[str, Any], key: str = "event") -> int:

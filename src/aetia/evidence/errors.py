@@ -35,6 +35,8 @@ from aetia.signals.view import View
 FULL_RATE = 0.2
 FULL_LOG_P = 3.0
 MIN_SCORE = 0.03
+UNTRACED = 0.5
+"""How far an error metric is believed of a service without spans where others have some."""
 MIN_FAILURES = 5
 SLOW_FACTOR, SLOW_NS = 3.0, 50e6
 
@@ -49,7 +51,7 @@ class Errors:
     """Excess of originating errors per operation, and of unanswered calls per edge."""
 
     def observe(self, view: View) -> Reading:
-        findings = _from_metrics(view) if len(view.spans) == 0 else [*_from_operations(view), *_from_edges(view)]
+        findings = [*_from_operations(view), *_from_edges(view), *_from_metrics(view)]
         findings.sort(key=lambda f: (-f.score, f.entity.name))
         return Reading(
             findings=tuple(findings), silent=None if findings else "no more errors began anywhere than before"
@@ -285,8 +287,10 @@ def _edge_args(view: View, key: list[int]) -> dict[str, Any]:
 
 def _from_metrics(view: View) -> list[Finding]:
     moved, left = shifts(view), residual(view, "errors")
+    trust = UNTRACED if len(view.spans) else 1.0
+    traced = np.bincount(view.spans.service[view.spans.service >= 0], minlength=len(left.score)) > 0
     out: list[Finding] = []
-    for service in np.flatnonzero(left.score >= MIN_SCORE).tolist():
+    for service in np.flatnonzero((left.score >= MIN_SCORE) & ~traced).tolist():
         row = int(left.row[service])
         series = view.metrics.series[row]
         where, common = service_or_external(view, service), left.common[service] > 0
@@ -298,12 +302,12 @@ def _from_metrics(view: View) -> list[Finding]:
         out.append(
             Finding(
                 entity=where,
-                score=float(left.score[service]),
+                score=trust * float(left.score[service]),
                 fault_class=fault_class,
                 fault=fault,
                 args=series_name(view, row),
                 onset_ns=onset,
-                own=len(view.topology.caller) > 0,
+                own=trust == 1.0 and len(view.topology.caller) > 0,
                 claim=Claim(
                     what=series.what,
                     direction="up" if after > before else "down",

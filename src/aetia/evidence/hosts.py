@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from aetia.evidence._edges import by_own_time
-from aetia.evidence._memo import once
+from aetia.evidence._memo import once, once_for_facts
 from aetia.evidence._samples import group_shift
 from aetia.evidence.channel import Finding, Reading
 from aetia.evidence.resources import Resources
@@ -66,12 +66,18 @@ class Hosts:
             chosen = np.flatnonzero(score >= MIN_SCORE).tolist()
             findings += [_finding(view, contrast, node, float(score[node]), seen_in) for node in chosen]
         findings.sort(key=lambda f: (-f.score, f.entity.name))
-        return Reading(findings=tuple(findings), silent=None if findings else "no node stands out by what runs on it")
+        return Reading(
+            findings=tuple(findings),
+            silent=None if findings else "no node stands out by what runs on it",
+        )
 
     def measure(self, view: View, **args: Any) -> dict[str, Any]:
         if args["node"] not in view.names.nodes:
             raise SignalError(f"no node {args['node']} in this telemetry.")
-        node, contrast = view.names.nodes.index(args["node"]), contrast_of(view, args["seen_in"])
+        node, contrast = (
+            view.names.nodes.index(args["node"]),
+            contrast_of(view, args["seen_in"]),
+        )
         return {
             "baseline": float(contrast.elsewhere[node]),
             "incident": float(contrast.here[node]),
@@ -83,7 +89,11 @@ class Hosts:
 
 def contrast_of(view: View, seen_in: str) -> Contrast:
     """Contrast of all nodes in requests (own time and errors) or in resources (pressure on instances)."""
-    return once(view, f"hosts by {seen_in}", _by_requests if seen_in == "requests" else _by_resources)
+    return once(
+        view,
+        f"hosts by {seen_in}",
+        _by_requests if seen_in == "requests" else _by_resources,
+    )
 
 
 def _by_resources(view: View) -> Contrast:
@@ -108,7 +118,11 @@ def _by_requests(view: View) -> Contrast:
         return _compare(nothing, nothing > 0)
     spans, hosts = view.spans, view.topology.instance_node
     base, incident = view.span_masks
-    node = np.append(hosts, np.int32(-1))[spans.instance]
+    node = once_for_facts(
+        view,
+        "node of each span",
+        lambda facts: np.append(hosts, np.int32(-1))[facts.spans.instance],
+    )
     rows = by_own_time(view, node)
     rows = rows[((base | incident) & (node >= 0))[rows]]
     n_nodes, n_services = len(view.names.nodes), len(view.names.services)
@@ -118,7 +132,10 @@ def _by_requests(view: View) -> Contrast:
     failed = _error_rise(spans.error[rows], group, incident[rows], len(distinct))
     bad = np.maximum(shift.bounded, failed)
     enough = (shift.base_count >= MIN_SPANS) & (shift.incident_count >= MIN_SPANS)
-    service = np.array([view.names.operations[int(k) // n_nodes][0] for k in distinct], dtype=np.int64)
+    service = np.array(
+        [view.names.operations[k // n_nodes][0] for k in distinct.tolist()],
+        dtype=np.int64,
+    )
     cell = service * n_nodes + distinct % n_nodes
     weight = np.where(enough, np.sqrt(shift.incident_count), 0.0)
     total = np.bincount(cell, weight, n_services * n_nodes)
@@ -144,6 +161,7 @@ def _compare(level: F64, seen: Bool) -> Contrast:
     n_nodes = level.shape[1]
     here, elsewhere = np.zeros(n_nodes), np.zeros(n_nodes)
     abnormal, count = np.zeros(n_nodes, np.int64), np.zeros(n_nodes, np.int64)
+    mean = [float(level[seen[:, node], node].mean()) if seen[:, node].any() else -1.0 for node in range(n_nodes)]
     for node in range(n_nodes):
         on = seen[:, node]
         others = seen.copy()
@@ -152,13 +170,15 @@ def _compare(level: F64, seen: Bool) -> Contrast:
         if not on.any() or not others.any():
             continue
         own_elsewhere = np.divide(
-            (level * others).sum(axis=1), others.sum(axis=1), out=np.zeros(len(level)), where=others.any(axis=1)
+            (level * others).sum(axis=1),
+            others.sum(axis=1),
+            out=np.zeros(len(level)),
+            where=others.any(axis=1),
         )
         excess = np.maximum(level[on, node] - own_elsewhere[on], 0.0)
-        here[node] = float(level[on, node].mean())
+        here[node] = mean[node]
         abnormal[node] = int((excess > ABNORMAL).sum())
-        means = [float(level[others[:, k], k].mean()) for k in range(n_nodes) if others[:, k].any()]
-        elsewhere[node] = max(float(own_elsewhere[on].mean()), *means)
+        elsewhere[node] = max(float(own_elsewhere[on].mean()), *mean[:node], *mean[node + 1 :])
     return Contrast(here=here, elsewhere=elsewhere, abnormal=abnormal, seen=count)
 
 

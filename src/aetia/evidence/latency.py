@@ -31,6 +31,8 @@ from aetia.signals.view import View
 
 MIN_SCORE = 0.03
 MIN_CALLS = 4
+UNTRACED = 0.5
+"""How far a latency metric is believed of a service without spans where others have some."""
 
 
 @plugin(
@@ -43,7 +45,7 @@ class Latency:
     """Extra own time per service, by operation."""
 
     def observe(self, view: View) -> Reading:
-        findings = _from_spans(view) if len(view.spans) else _from_metrics(view)
+        findings = sorted([*_from_spans(view), *_from_metrics(view)], key=lambda f: (-f.score, f.entity.name))
         if not findings:
             return Reading(silent="no operation takes longer by itself")
         return Reading(findings=tuple(findings))
@@ -135,8 +137,10 @@ def _from_spans(view: View) -> list[Finding]:
 
 def _from_metrics(view: View) -> list[Finding]:
     moved, left = shifts(view), residual(view, "latency")
+    trust = UNTRACED if len(view.spans) else 1.0
+    traced = np.bincount(view.spans.service[view.spans.service >= 0], minlength=len(left.score)) > 0
     out: list[Finding] = []
-    for service in np.flatnonzero(left.score >= MIN_SCORE).tolist():
+    for service in np.flatnonzero((left.score >= MIN_SCORE) & ~traced).tolist():
         row = int(left.row[service])
         series = view.metrics.series[row]
         before, after = float(moved.base[row]), float(moved.level[row])
@@ -148,12 +152,12 @@ def _from_metrics(view: View) -> list[Finding]:
         out.append(
             Finding(
                 entity=service_or_external(view, service),
-                score=float(left.score[service]),
+                score=trust * float(left.score[service]),
                 fault_class="D",
                 fault="network_delay" if left.common[service] > 0 else "latency",
                 args=series_name(view, row),
                 onset_ns=onset,
-                own=len(view.topology.caller) > 0,
+                own=trust == 1.0 and len(view.topology.caller) > 0,
                 claim=Claim(
                     what="latency",
                     direction="up",

@@ -7,14 +7,15 @@ significance of the rate's rise times its size; higher = more suspicious. Cost: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from aetia.evidence._load import covered_seconds, traffic_ratio
 from aetia.evidence._memo import once
-from aetia.evidence._mentions import mentions_another
+from aetia.evidence._mentions import mentioned, mentions_another
 from aetia.evidence._places import service_or_external
 from aetia.evidence._timeline import rate_over_time
 from aetia.evidence._victims import explained_rows, severe_lines, slow_answers, unanswered_calls
@@ -32,6 +33,17 @@ MIN_LINES = 3
 FULL_LOG_RISE = float(np.log(5.0))
 WEIGHT = {"error": 1.0, "warn": 0.5, "benign": 0.25}
 DISCOUNT = 0.3
+ELSEWHERE = re.compile(
+    r"\b(downstream|upstream|remote|peer|time[ds]?[ -]?out|deadline exceeded|unavailable|unreachable|refused|"
+    r"connect(ion)? (reset|failed|closed|error)|broken pipe|cancel+ed|call(s|ed|ing)? to|no route|unknown host|"
+    r"name resolution|retry|retrying|circuit|bad gateway)\b",
+    re.IGNORECASE,
+)
+"""What a service says when somebody it calls, or who called it, is in trouble."""
+ACCUSED = 0.9
+"""How far a service is blamed that others name when they say such a thing."""
+VOLUME = 0.5
+"""Share of a score that depends on the number of lines, against the most talkative template that rose."""
 PER_SERVICE = 2
 MIN_SCORE = 0.03
 
@@ -74,6 +86,8 @@ class LogNovelty:
             if kept.get(service, 0) < PER_SERVICE:
                 kept[service] = kept.get(service, 0) + 1
                 findings.append(_finding(view, rates, row, float(score[row])))
+        findings += _accused(view, rates)
+        findings.sort(key=lambda f: (-f.score, f.entity.name))
         return Reading(findings=tuple(findings), silent=None if findings else "no log template is new or bursts")
 
     def measure(self, view: View, **args: Any) -> dict[str, Any]:
@@ -131,20 +145,44 @@ def _victim_lines(view: View) -> Bool:
 
 def _scores(view: View, rates: _Rates) -> F64:
     templates = view.logs.templates
-    load = traffic_ratio(view)[rates.service]
-    load = np.where(np.isfinite(load), np.maximum(load, 1.0), 1.0)
-    exposure = rates.incident_seconds * load
-    p = poisson_rate_p(rates.base, rates.base_seconds, rates.incident, exposure)
-    sure = np.clip(-np.log10(np.maximum(p, 1e-300)) / FULL_LOG_P, 0.0, 1.0)
-    expected = (rates.base + 0.5) / rates.base_seconds * exposure
-    rise = np.clip(np.log((rates.incident + 0.5) / expected) / FULL_LOG_RISE, 0.0, 1.0)
     weight = np.array([_weight(templates[t].severity, templates[t].exception) for t in rates.template.tolist()])
     benign = weight == WEIGHT["benign"]
     weight = np.where(benign & (rates.base > 0), 0.0, weight)
     pairs = zip(rates.template.tolist(), rates.service.tolist(), strict=True)
     named = np.array([mentions_another(view, template, service) for template, service in pairs], np.bool_)
-    weight = np.where(named, weight * DISCOUNT, weight)
-    return np.where(rates.incident >= MIN_LINES, sure * rise * weight, 0.0)
+    away = np.array([ELSEWHERE.search(templates[t].text) is not None for t in rates.template.tolist()], np.bool_)
+    return _strength(view, rates) * np.where(named | away, weight * DISCOUNT, weight)
+
+
+def _strength(view: View, rates: _Rates) -> F64:
+    """Significance times size of each rise, and its volume against the largest, whatever the line says, (rows,)."""
+    load = traffic_ratio(view)[rates.service]
+    exposure = rates.incident_seconds * np.where(np.isfinite(load), np.maximum(load, 1.0), 1.0)
+    p = poisson_rate_p(rates.base, rates.base_seconds, rates.incident, exposure)
+    sure = np.clip(-np.log10(np.maximum(p, 1e-300)) / FULL_LOG_P, 0.0, 1.0)
+    expected = (rates.base + 0.5) / rates.base_seconds * exposure
+    rise = np.clip(np.log((rates.incident + 0.5) / expected) / FULL_LOG_RISE, 0.0, 1.0)
+    score = np.where(rates.incident >= MIN_LINES, sure * rise, 0.0)
+    lines = np.log1p(np.maximum(rates.incident - expected, 0.0)) * (score > 0)
+    return score * (1.0 - VOLUME + VOLUME * lines / max(float(lines.max(initial=0.0)), 1e-9))
+
+
+def _accused(view: View, rates: _Rates) -> list[Finding]:
+    """Services that others name when they say that somebody does not answer."""
+    strength = _strength(view, rates)
+    best: dict[int, int] = {}
+    for row in np.flatnonzero(ACCUSED * strength >= MIN_SCORE).tolist():
+        template = int(rates.template[row])
+        if ELSEWHERE.search(view.logs.templates[template].text) is None:
+            continue
+        for code in mentioned(view, template):
+            if code != int(rates.service[row]) and (code not in best or strength[row] > strength[best[code]]):
+                best[code] = row
+    out: list[Finding] = []
+    for code, row in sorted(best.items()):
+        found = _finding(view, rates, row, ACCUSED * float(strength[row]))
+        out.append(replace(found, entity=service_or_external(view, code), fault_class="E", fault="partition"))
+    return out
 
 
 def _weight(severity: int, exception: str | None) -> float:

@@ -37,7 +37,6 @@ from aetia.plugins import plugin
 from aetia.signals.frames import I32, I64, Bool
 from aetia.signals.keys import distinct
 from aetia.signals.stats import fisher_p
-from aetia.signals.trees import child_index
 from aetia.signals.view import Facts, View
 
 FULL_LOG_P = 3.0
@@ -231,13 +230,13 @@ def _last_callee(facts: Facts) -> I32:
     """Per span, the service of its last finished child, followed through client spans; -1 when that is the own one."""
     spans = facts.spans
     end = spans.start_ns + spans.duration_ns
-    child, first, owner = child_index(spans.parent)
+    child = np.flatnonzero(spans.parent >= 0)
     last = np.full(len(spans), -1, np.int64)
-    if len(child):
-        latest = np.zeros(len(spans), np.int64)
-        latest[owner] = np.maximum.reduceat(end[child], first)
-        child = child[end[child] == latest[spans.parent[child]]]
-        last[spans.parent[child]] = child
+    order = child[np.argsort(end[child])]
+    last[spans.parent[order]] = order
+    # Of children that end together the later row counts; the sort left their order open.
+    equal = child[end[child] == end[last[spans.parent[child]]]]
+    last[spans.parent[equal]] = equal
     follow = last.copy()
     for _ in range(3):
         inner = (

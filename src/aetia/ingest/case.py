@@ -248,12 +248,19 @@ def _nanoseconds(value: Any) -> int | None:
 def _truth(raw: Any, path: Path) -> Truth:
     if not isinstance(raw, dict):
         raise CorruptSource(f"{path}: each entry of 'truth' must be an object with service, fault and so on.")
-    fields: dict[str, Any] = {key: raw[key] for key in _FIELDS if isinstance(raw.get(key), str)}
-    fields.pop("edge", None)
-    edge = _edge(raw.get("edge"))
-    if edge is not None:
-        fields["edge"] = edge
-    fields["onset_ns"] = _nanoseconds(raw.get("onset_ns"))
+    given = {key: raw[key] for key in _FIELDS if raw.get(key) is not None}
+    texts = {key: value for key, value in given.items() if key not in ("edge", "onset_ns")}
+    fields: dict[str, Any] = dict(texts)
+    if "edge" in given:
+        fields["edge"] = _edge(given["edge"])
+    if "onset_ns" in given:
+        fields["onset_ns"] = _nanoseconds(given["onset_ns"])
+    wrong = [key for key, value in texts.items() if not isinstance(value, str)]
+    wrong += [key for key in ("edge", "onset_ns") if key in fields and fields[key] is None]
+    if wrong:
+        raise CorruptSource(f"{path}: {wrong[0]!r} of a root cause in 'truth' has the wrong type; mend or remove it.")
+    if not any(key in fields for key in ("service", "instance", "node", "edge", "operation")):
+        raise CorruptSource(f"{path}: a root cause in 'truth' names no place; give it a service, node or edge.")
     return Truth(**fields)
 
 
@@ -491,7 +498,7 @@ def _writing(target: Path, scratch: Path) -> Generator[None]:
         if not ours or not isinstance(cause, OSError) or cause.errno is None:
             raise
         mend = _WRITE_MENDS.get(cause.errno, "choose another folder")
-        why = (cause.strerror or str(cause)).lower()
+        why = os.strerror(cause.errno).lower()
         raise IngestError(f"{target} cannot be written: {why}; {mend}.") from cause
 
 

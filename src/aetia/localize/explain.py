@@ -26,6 +26,8 @@ QUIET_SCORE, QUIET_PROBABILITY = 0.25, 0.2
 """Below these, an answer needs a broken SLI to be worth giving."""
 SECOND_ROOT, SECOND_SHARE = 0.6, 0.65
 """What a further root must score, by itself and as a share of the first one's score."""
+MIN_JUDGED = 50
+"""Entry requests in the incident without which an unbroken SLI means nothing."""
 CONVINCING = 0.9
 UNREACHED = 0.5
 """What is left of a candidate's score when no broken entry point depends on it."""
@@ -51,7 +53,8 @@ class Explain:
                 missing=missing(view),
             )
         probability = probabilities(board, score, order, spans=len(view.spans) > 0)
-        if not incident.breaches and (score[order[0]] < QUIET_SCORE or probability[0] < QUIET_PROBABILITY):
+        weak = score[order[0]] < QUIET_SCORE or probability[0] < QUIET_PROBABILITY
+        if not incident.breaches and weak and judged(view):
             return Localization(
                 abstained="not enough evidence: no entry point's SLI is broken in this window and nothing inside "
                 f"stands out (the most suspicious is {board.candidates[int(order[0])]} at {score[order[0]]:.2f})",
@@ -113,6 +116,11 @@ def ranking(score: F64, board: Board) -> I64:
     chosen = np.flatnonzero(score >= MIN_SCORE)
     name = np.array([board.candidates[c] for c in chosen.tolist()], dtype=np.str_)
     return chosen[np.lexsort((name, -score[chosen]))]
+
+
+def judged(view: View) -> bool:
+    """Whether enough requests were recorded in the incident to say that no SLI is broken; without them nobody knows."""
+    return int((view.spans.entry & view.span_masks[1]).sum()) >= MIN_JUDGED
 
 
 def missing(view: View) -> tuple[str, ...]:

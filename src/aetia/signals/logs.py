@@ -12,7 +12,17 @@ import pyarrow.compute as _compute
 
 from aetia.model.tables import SEVERITIES, Telemetry
 from aetia.signals.drain import describe, mine
-from aetia.signals.frames import F64, I8, I32, I64, Bool, LogFrame, Names, SpanFrame, Template
+from aetia.signals.frames import (
+    F64,
+    I8,
+    I32,
+    I64,
+    Bool,
+    LogFrame,
+    Names,
+    SpanFrame,
+    Template,
+)
 from aetia.signals.ids import U64, hash_ids, mix
 from aetia.signals.keys import run_starts
 from aetia.signals.links import find_rows
@@ -33,12 +43,16 @@ class Mined(NamedTuple):
     severity: I8
     codes: I32
     templates: tuple[Template, ...]
+    wanted: U64
+    """Hash of the trace and span id that each line names."""
+    asks: Bool
+    """Which lines name both."""
 
 
 def mine_logs(telemetry: Telemetry) -> Mined:
-    """Severities and templates of the log table; needs no other table, so it can run beside the spans."""
+    """What the log table says without any other table; can run beside the spans."""
     severity = severity_codes(column_of(telemetry.logs, "severity"))
-    return Mined(severity, *_templates(telemetry.logs, severity))
+    return Mined(severity, *_templates(telemetry.logs, severity), *_pair_keys(telemetry.logs))
 
 
 def build_logs(telemetry: Telemetry, names: Names, spans: SpanFrame, mined: Mined | None = None) -> LogFrame:
@@ -53,8 +67,8 @@ def build_logs(telemetry: Telemetry, names: Names, spans: SpanFrame, mined: Mine
     time = cast("pa.ChunkedArray[Any]", column_of(table, "time").cast(pa.int64()))
     missing = time.null_count > 0
     time_ns = np.asarray(pc.fill_null(time, 0).to_numpy() if missing else time.to_numpy(), np.int64)
-    severity, codes, templates = mined or mine_logs(telemetry)
-    span = _span_rows(telemetry, spans)
+    severity, codes, templates, wanted, asks = mined or mine_logs(telemetry)
+    span = _span_rows(wanted, asks, spans)
     service = _from_span(code_column(column_of(table, "service"), names.services), span, spans.service)
     instance = _from_span(code_column(column_of(table, "instance"), names.instances), span, spans.instance)
     rows = np.arange(len(time_ns), dtype=np.int64)
@@ -95,7 +109,13 @@ def _templates(table: pa.Table, severity: I8) -> tuple[I32, tuple[Template, ...]
         return ready
     codes, mined = mine(column_of(table, "body").filter(pa.array(absent)), severity[absent])
     every = sorted(
-        {*ready[1], *mined}, key=lambda item: (item.text, item.severity, item.exception or "", item.call_site or "")
+        {*ready[1], *mined},
+        key=lambda item: (
+            item.text,
+            item.severity,
+            item.exception or "",
+            item.call_site or "",
+        ),
     )
     place = {item: index for index, item in enumerate(every)}
     out = np.append(np.array([place[item] for item in ready[1]], np.int32), np.int32(-1))[ready[0]]
@@ -113,11 +133,9 @@ def _given_templates(given: I32, texts: Sequence[str | None], severity: I8) -> t
     return codes, tuple(describe(text, int(worst[index])) for index, text in enumerate(present))
 
 
-def _span_rows(telemetry: Telemetry, spans: SpanFrame) -> I32:
+def _span_rows(wanted: U64, asks: Bool, spans: SpanFrame) -> I32:
     """Row in the span frame for each line of the log table, -1 where it names none that is known."""
-    logs = telemetry.logs
-    out = np.full(logs.num_rows, -1, np.int32)
-    wanted, asks = _pair_keys(logs)
+    out = np.full(len(wanted), -1, np.int32)
     asking = np.flatnonzero(asks)
     if len(asking) == 0 or len(spans) == 0:
         return out
@@ -183,7 +201,10 @@ class TemplateChanges:
 
 
 def template_counts(
-    logs: LogFrame, baseline_mask: Bool, incident_mask: Bool, by: Literal["service", "instance"] = "service"
+    logs: LogFrame,
+    baseline_mask: Bool,
+    incident_mask: Bool,
+    by: Literal["service", "instance"] = "service",
 ) -> TemplateCounts:
     """Lines per (entity, template) in the two windows; lines without the entity are left out. Masks are (n,)."""
     entity = logs.service if by == "service" else logs.instance
@@ -193,7 +214,10 @@ def template_counts(
     before, during = key[usable & baseline_mask], key[usable & incident_mask]
     size = (int(entity.max(initial=-1)) + 1) * width
     if size <= 1 << 24:
-        first, second = np.bincount(before, minlength=size), np.bincount(during, minlength=size)
+        first, second = (
+            np.bincount(before, minlength=size),
+            np.bincount(during, minlength=size),
+        )
         pairs = np.flatnonzero((first > 0) | (second > 0))
         first, second = first[pairs], second[pairs]
     else:
@@ -208,7 +232,10 @@ def template_counts(
 
 def template_changes(counts: TemplateCounts, baseline_seconds: float, incident_seconds: float) -> TemplateChanges:
     """Rates and their change; the seconds are the lengths of the two windows (positive)."""
-    before, during = counts.baseline.astype(np.float64), counts.incident.astype(np.float64)
+    before, during = (
+        counts.baseline.astype(np.float64),
+        counts.incident.astype(np.float64),
+    )
     first, second = max(baseline_seconds, 1e-9), max(incident_seconds, 1e-9)
     return TemplateChanges(
         baseline_rate=before / first, incident_rate=during / second,

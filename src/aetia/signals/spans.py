@@ -20,10 +20,12 @@ from aetia.signals.frames import (
     KIND_CLIENT,
     KIND_CONSUMER,
     KIND_PRODUCER,
+    KIND_UNKNOWN,
     Bool,
     Names,
     SpanFrame,
 )
+from aetia.signals.keys import dense_groups
 from aetia.signals.links import Links, is_range, kind_codes, link, whole_numbers
 from aetia.signals.names import build_operations, code_column, column_of, encode, remap, with_externals
 from aetia.signals.trees import child_index, climb, roots_and_depths, union_of_children
@@ -38,6 +40,8 @@ _GRPC = (
     "unimplemented", "internal", "unavailable", "data_loss", "unauthenticated",
 )  # fmt: skip
 _GRPC_FAILURES = np.array([2, 4, 8, 12, 13, 14, 15], np.int32)
+MIN_SIBLINGS, CLEAR_PEER, CALL_SHARE = 5, 0.98, 0.5
+"""Calls that must have arrived, share of them at one service, and share of spans of unknown kind that are calls."""
 _LOOPBACK = ("localhost", "127.", "[::1]", "::1")
 
 
@@ -64,6 +68,7 @@ def build_spans(telemetry: Telemetry, names: Names) -> tuple[SpanFrame, Names, d
     exclusive, clipped = _exclusive(links, duration)
     counts["clipped_children"] = clipped
     names, peer = _peers(table, links, names, service, kind)
+    peer = told_by_siblings(links.parent, service, operation, kind, peer)
     frame = SpanFrame(
         trace=links.trace,
         parent=links.parent,
@@ -227,6 +232,39 @@ def _peers(table: pa.Table, links: Links, names: Names, service: I32, kind: I8) 
     peer[calls] = remap(codes[calls], texts, names.services)
     peer[peer == service] = -1
     return names, peer
+
+
+def told_by_siblings(parent: I32, service: I32, operation: I32, kind: I8, peer: I32) -> I32:
+    """Peers (n,), completed for calls whose far side is missing: what the same call usually reaches.
+
+    A call is a client span, or a span of unknown kind whose like nearly always has a child elsewhere; calls are alike
+    when their operation and that of their parent agree. A call that was refused or lost has no span at its far end,
+    and often no address either, so those that arrived tell where it was going.
+    """
+    n = len(parent)
+    below = np.flatnonzero(parent >= 0)
+    cross = below[(service[below] != service[parent[below]]) & (service[below] >= 0)]
+    if len(cross) == 0:
+        return peer
+    reached = np.full(n, -1, np.int32)
+    reached[parent[cross]] = service[cross]
+    above = np.where(parent >= 0, operation[np.maximum(parent, 0)], -1).astype(np.int64)
+    _, alike = dense_groups((above + 1) * (int(operation.max()) + 2) + operation)
+    groups = int(alike.max()) + 1
+    usual = np.full(groups, -1, np.int32)
+    usual[alike[reached >= 0]] = reached[reached >= 0]
+    arrived = reached >= 0
+    seen = np.bincount(alike[arrived], minlength=groups)
+    same = np.bincount(alike[arrived & (reached == usual[alike])], minlength=groups)
+    total = np.bincount(alike, minlength=groups)
+    clear = (seen >= MIN_SIBLINGS) & (same >= CLEAR_PEER * seen)
+    childless = np.ones(n, np.bool_)
+    childless[parent[below]] = False
+    single = np.bincount(parent[below], minlength=n) == 1
+    alone = np.bincount(alike[arrived & single], minlength=groups) >= CLEAR_PEER * seen
+    told = (kind == KIND_CLIENT) | ((kind == KIND_UNKNOWN) & (alone & (seen >= CALL_SHARE * total))[alike])
+    bare = childless & told & clear[alike] & (peer < 0)
+    return np.where(bare, usual[alike], peer).astype(np.int32)
 
 
 def peer_name(peer: str, services: set[str]) -> str:

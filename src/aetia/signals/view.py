@@ -37,16 +37,29 @@ class Facts:
         self.counts: dict[str, int] = {}
 
     @functools.cached_property
+    def _known(self) -> Names:
+        """What the tables name; externals and operations, which the spans add, come after these services."""
+        from aetia.signals.names import build_names
+
+        return build_names(self.telemetry)
+
+    @functools.cached_property
     def _traces(self) -> tuple[Names, SpanFrame, Topology]:
-        from aetia.signals.names import build_names, metric_edges
+        from aetia.signals.names import metric_edges
         from aetia.signals.spans import build_spans
         from aetia.signals.topology import build_topology
 
-        known = build_names(self.telemetry)
+        known = self._known
         spans, names, counts = build_spans(self.telemetry, known)
         self.counts.update(counts)
         edges = metric_edges(self.telemetry.metrics)
-        topology = build_topology(self.telemetry, spans, names, n_services=len(known.services), metric_pairs=edges)
+        topology = build_topology(
+            self.telemetry,
+            spans,
+            names,
+            n_services=len(known.services),
+            metric_pairs=edges,
+        )
         return names, spans, topology
 
     @property
@@ -71,7 +84,7 @@ class Facts:
         """All metric series on one grid."""
         from aetia.signals.metrics import build_metrics
 
-        return build_metrics(self.telemetry, self.names)
+        return build_metrics(self.telemetry, self._known)
 
     @property
     def topology(self) -> Topology:
@@ -94,8 +107,9 @@ class Facts:
         it is first asked for."""
         if not self.large:
             return
-        side_by_side([lambda: self.spans, lambda: self._mined])
-        side_by_side([lambda: self.logs, lambda: self.metrics])
+        _ = self._known  # shared by what follows
+        side_by_side([lambda: self.spans, lambda: (self._mined, self.metrics)])
+        _ = self.logs
 
 
 class View:
