@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from aetia.evidence._memo import once
+from aetia.evidence._memo import once, once_for_facts
 from aetia.model.errors import SignalError
 from aetia.signals.frames import F64, I64, Bool, MetricFrame
 from aetia.signals.keys import sorted_in_groups
@@ -94,16 +94,20 @@ def _blocks(values: F64, width: int, sign: float) -> F64:
     return np.stack([_extreme_half(values[:, start : start + width], sign) for start in starts], axis=1)
 
 
-def peer_floor(frame: MetricFrame, base: F64) -> F64:
-    """A tenth of the median level over all entities with the same metric, shape (s,)."""
+def _metric_codes(frame: MetricFrame) -> I64:
+    """A code per series, the same for all entities with the same metric, shape (s,)."""
     codes: dict[tuple[str, str], int] = {}
-    group = np.array([codes.setdefault((s.raw, s.statistic), len(codes)) for s in frame.series], dtype=np.int64)
+    return np.array([codes.setdefault((s.raw, s.statistic), len(codes)) for s in frame.series], dtype=np.int64)
+
+
+def _peer_floor(group: I64, base: F64) -> F64:
+    """A tenth of the median level over all entities with the same metric, shape (s,)."""
     known = np.flatnonzero(np.isfinite(base))
     if len(known) == 0:
         return np.zeros(len(group))
     levels = np.abs(base[known])
     levels = levels[sorted_in_groups(levels, group[known])]
-    count = np.bincount(group[known], minlength=len(codes))
+    count = np.bincount(group[known], minlength=int(group.max()) + 1)
     first, last = np.cumsum(count) - count, len(levels) - 1
     low, high = first + np.maximum(count - 1, 0) // 2, first + count // 2
     median = 0.5 * (levels[np.minimum(low, last)] + levels[np.minimum(high, last)])
@@ -134,7 +138,7 @@ def _compute(view: View) -> Shifts:
     floor_of_kind = np.array([ABSOLUTE_FLOOR.get(s.unit, 0.0) for s in frame.series])
     best: dict[str, F64] = {}
     for sign in (1.0, -1.0):
-        side = _one_side(frame, baseline, incident, floor_of_kind, sign)
+        side = _one_side(view, baseline, incident, floor_of_kind, sign)
         if not best:
             best = side
             continue
@@ -157,7 +161,9 @@ def _compute(view: View) -> Shifts:
     )
 
 
-def _one_side(frame: MetricFrame, baseline: F64, incident: F64, floor_of_kind: F64, sign: float) -> dict[str, F64]:
+def _one_side(view: View, baseline: F64, incident: F64, floor_of_kind: F64, sign: float) -> dict[str, F64]:
+    frame = view.metrics
+    group = once_for_facts(view, "metric codes", lambda facts: _metric_codes(facts.metrics))
     with np.errstate(all="ignore"):
         width = _block_width(baseline.shape[1], incident.shape[1])
         null = _blocks(baseline, width, sign)
@@ -167,7 +173,7 @@ def _one_side(frame: MetricFrame, baseline: F64, incident: F64, floor_of_kind: F
         top = _full_success(frame, baseline)
         size = np.where(top > 0, np.abs(top - base), np.abs(base))
         now = np.where(top > 0, np.abs(top - level), np.abs(level))
-        floor = np.where(top > 0, FAILURE_FLOOR * top, np.maximum(floor_of_kind, peer_floor(frame, base)))
+        floor = np.where(top > 0, FAILURE_FLOOR * top, np.maximum(floor_of_kind, _peer_floor(group, base)))
         certainty = np.where([s.unit == "count" for s in frame.series], COUNT_FLOOR_IN_SCALE, 1.0)
         short = np.clip(1.0 - np.isfinite(baseline).sum(axis=1) / ENOUGH_BINS, 0.0, 1.0)
         scale = spread + (RELATIVE_FLOOR + SHORT_FLOOR * short) * size + floor * certainty + 1e-12

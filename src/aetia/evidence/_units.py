@@ -114,11 +114,7 @@ def _happened(facts: Facts, path: I32) -> tuple[I32, I32]:
     bare = np.flatnonzero(childless)
     row = np.concatenate([logs.span[logged], spans.parent[child], bare])
     event = np.concatenate(
-        [
-            logs.template[logged],
-            spans.operation[child] + np.int64(first_child),
-            np.full(len(bare), no_child, np.int64),
-        ]
+        [logs.template[logged], spans.operation[child] + np.int64(first_child), np.full(len(bare), no_child, np.int64)]
     )
     row_bits, event_bits = len(spans).bit_length(), (no_child + 1).bit_length()
     if row_bits + event_bits + int(path.max(initial=0)).bit_length() < 63:
@@ -221,13 +217,7 @@ def column_args(view: View, units: Units, column: int) -> dict[str, Any]:
     """Arguments that find a column again: names instead of codes."""
     service, name, number = context_labels(view)[int(units.column_context[column])]
     kind, text = event_text(view, units, column)
-    return {
-        "service": service,
-        "operation": name,
-        "context": number,
-        "event_kind": kind,
-        "event": text,
-    }
+    return {"service": service, "operation": name, "context": number, "event_kind": kind, "event": text}
 
 
 def find_column(view: View, units: Units, args: dict[str, Any], key: str = "event") -> int:

@@ -66,18 +66,12 @@ class Hosts:
             chosen = np.flatnonzero(score >= MIN_SCORE).tolist()
             findings += [_finding(view, contrast, node, float(score[node]), seen_in) for node in chosen]
         findings.sort(key=lambda f: (-f.score, f.entity.name))
-        return Reading(
-            findings=tuple(findings),
-            silent=None if findings else "no node stands out by what runs on it",
-        )
+        return Reading(findings=tuple(findings), silent=None if findings else "no node stands out by what runs on it")
 
     def measure(self, view: View, **args: Any) -> dict[str, Any]:
         if args["node"] not in view.names.nodes:
             raise SignalError(f"no node {args['node']} in this telemetry.")
-        node, contrast = (
-            view.names.nodes.index(args["node"]),
-            contrast_of(view, args["seen_in"]),
-        )
+        node, contrast = view.names.nodes.index(args["node"]), contrast_of(view, args["seen_in"])
         return {
             "baseline": float(contrast.elsewhere[node]),
             "incident": float(contrast.here[node]),
@@ -89,11 +83,7 @@ class Hosts:
 
 def contrast_of(view: View, seen_in: str) -> Contrast:
     """Contrast of all nodes in requests (own time and errors) or in resources (pressure on instances)."""
-    return once(
-        view,
-        f"hosts by {seen_in}",
-        _by_requests if seen_in == "requests" else _by_resources,
-    )
+    return once(view, f"hosts by {seen_in}", _by_requests if seen_in == "requests" else _by_resources)
 
 
 def _by_resources(view: View) -> Contrast:
@@ -118,11 +108,7 @@ def _by_requests(view: View) -> Contrast:
         return _compare(nothing, nothing > 0)
     spans, hosts = view.spans, view.topology.instance_node
     base, incident = view.span_masks
-    node = once_for_facts(
-        view,
-        "node of each span",
-        lambda facts: np.append(hosts, np.int32(-1))[facts.spans.instance],
-    )
+    node = once_for_facts(view, "node of each span", lambda facts: np.append(hosts, np.int32(-1))[facts.spans.instance])
     rows = by_own_time(view, node)
     rows = rows[((base | incident) & (node >= 0))[rows]]
     n_nodes, n_services = len(view.names.nodes), len(view.names.services)
@@ -132,10 +118,7 @@ def _by_requests(view: View) -> Contrast:
     failed = _error_rise(spans.error[rows], group, incident[rows], len(distinct))
     bad = np.maximum(shift.bounded, failed)
     enough = (shift.base_count >= MIN_SPANS) & (shift.incident_count >= MIN_SPANS)
-    service = np.array(
-        [view.names.operations[k // n_nodes][0] for k in distinct.tolist()],
-        dtype=np.int64,
-    )
+    service = np.array([view.names.operations[k // n_nodes][0] for k in distinct.tolist()], dtype=np.int64)
     cell = service * n_nodes + distinct % n_nodes
     weight = np.where(enough, np.sqrt(shift.incident_count), 0.0)
     total = np.bincount(cell, weight, n_services * n_nodes)
@@ -170,10 +153,7 @@ def _compare(level: F64, seen: Bool) -> Contrast:
         if not on.any() or not others.any():
             continue
         own_elsewhere = np.divide(
-            (level * others).sum(axis=1),
-            others.sum(axis=1),
-            out=np.zeros(len(level)),
-            where=others.any(axis=1),
+            (level * others).sum(axis=1), others.sum(axis=1), out=np.zeros(len(level)), where=others.any(axis=1)
         )
         excess = np.maximum(level[on, node] - own_elsewhere[on], 0.0)
         here[node] = mean[node]

@@ -118,7 +118,10 @@ def build_board(view: View, readings: dict[str, Reading], graph: CallGraph) -> B
     own = _mix_from_above(channels, own, graph)
     alone = 1.0 - np.prod(1.0 - own, axis=0)
     symptom = symptom * (1.0 - graph.explained_by_callees(alone))[None, :]
-    symptom = symptom * (1.0 - graph.explained_by_complaints(symptom.max(axis=0, initial=0.0)))[None, :]
+    # Alerts have thresholds of their own: that one fired deeper down says little about which came first.
+    said = np.array([name != "alerts" for name in channels])
+    deeper = graph.explained_by_complaints(symptom[said].max(axis=0, initial=0.0))
+    symptom = np.where(said[:, None], symptom * (1.0 - deeper)[None, :], symptom)
     fused = 1.0 - np.prod(1.0 - np.maximum(own, symptom), axis=0)
     fused = 1.0 - (1.0 - fused) * (1.0 - AMPLIFY * amplifier * np.sqrt(fused))
     return Board(

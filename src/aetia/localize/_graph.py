@@ -11,7 +11,7 @@ from aetia.signals.view import View
 
 MAX_HOPS = 6
 DEEPER_EXPLAINS = 0.8
-WHISPER = 0.4
+WHISPER = 0.6
 
 
 class CallGraph:

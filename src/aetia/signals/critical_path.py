@@ -118,15 +118,7 @@ def _solve(parent: I32, start: I64, duration: I64) -> _Solved:
     if len(child) == 0:
         every = np.ones(len(parent), np.bool_)
         none = np.zeros(0, np.bool_)
-        return _Solved(
-            begin=begin,
-            end=end,
-            on_path=every,
-            child=child,
-            first=first,
-            owner=owner,
-            chosen=none,
-        )
+        return _Solved(begin=begin, end=end, on_path=every, child=child, first=first, owner=owner, chosen=none)
     sizes = np.diff(first, append=len(child))
     shift = np.zeros(len(owner), np.int64)
     np.cumsum((end - begin)[owner][:-1] + 1, out=shift[1:])

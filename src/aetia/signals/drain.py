@@ -20,15 +20,7 @@ from numpy.typing import NDArray
 
 from aetia.signals.frames import I8, I32, I64, Template
 from aetia.signals.ids import hash_ids
-from aetia.signals.log_shapes import (
-    MAX_KEY_BYTES,
-    MESSAGE,
-    SITE_DIGIT,
-    BinaryColumn,
-    Column,
-    messages,
-    shapes,
-)
+from aetia.signals.log_shapes import MAX_KEY_BYTES, MESSAGE, SITE_DIGIT, BinaryColumn, Column, messages, shapes
 
 pc: Any = _compute  # the stubs know kernels only in part
 WILDCARD = "<*>"
@@ -174,10 +166,7 @@ def _texts(shapes_: BinaryColumn) -> list[str]:
 
 def _pattern(group: _Group) -> str:
     """A regular expression (RE2) for the shapes of a group."""
-    site, kept = (
-        group.call_site or "\x00",
-        (group.call_site or "").translate(_KEPT_DIGITS),
-    )
+    site, kept = group.call_site or "\x00", (group.call_site or "").translate(_KEPT_DIGITS)
     parts: list[str] = []
     for token in group.tokens:
         text = re.escape(token.replace(site, kept)).replace(re.escape(WILDCARD), r"\S+")
@@ -243,15 +232,7 @@ def _cluster(lines: list[_Line], count: NDArray[np.int64]) -> tuple[I32, list[_G
     for index, line in enumerate(lines):
         member[line].append(index)
     weight = {line: int(count[rows].sum()) for line, rows in member.items()}
-    ranked = sorted(
-        member,
-        key=lambda line: (
-            -weight[line],
-            line.tokens,
-            line.exception or "",
-            line.call_site or "",
-        ),
-    )
+    ranked = sorted(member, key=lambda line: (-weight[line], line.tokens, line.exception or "", line.call_site or ""))
     leaves: dict[tuple[object, ...], _Leaf] = {}
     for line in ranked:
         key = _leaf_key(line)
@@ -414,8 +395,5 @@ def _sorted_templates(groups: list[_Group]) -> tuple[I32, list[Template]]:
     made = [Template(" ".join(group.tokens), 0, group.exception, group.call_site) for group in groups]
     keys = sorted({(item.text, item.exception or "", item.call_site or "") for item in made})
     place = {key: index for index, key in enumerate(keys)}
-    ranked = np.array(
-        [place[item.text, item.exception or "", item.call_site or ""] for item in made],
-        np.int32,
-    )
+    ranked = np.array([place[item.text, item.exception or "", item.call_site or ""] for item in made], np.int32)
     return ranked, [Template(text, 0, exception or None, site or None) for text, exception, site in keys]

@@ -30,11 +30,7 @@ def quantiles_from_cumulative(bounds: F64, cumulative: F64, quantiles: tuple[flo
         upper = np.minimum(bounds, finite[-1])[bucket]
         lower = np.minimum(lower_bounds[bucket], upper)
         above = np.take_along_axis(counts, bucket[None], axis=0)[0]
-        below = np.where(
-            bucket > 0,
-            np.take_along_axis(counts, np.maximum(bucket - 1, 0)[None], axis=0)[0],
-            0.0,
-        )
+        below = np.where(bucket > 0, np.take_along_axis(counts, np.maximum(bucket - 1, 0)[None], axis=0)[0], 0.0)
         inside = above - below
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.where(inside > 0, (wanted - below) / inside, 0.0)

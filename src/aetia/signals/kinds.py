@@ -171,14 +171,7 @@ _STATISTICS = {
     "minimum": "min",
 }
 _FREE_STATES = _words("idle free available cached buffered buffers slab_reclaimable committed_free")
-_STATE_KEYS = (
-    "state",
-    "mode",
-    "cpu.mode",
-    "system.cpu.state",
-    "system.memory.state",
-    "cpu_mode",
-)
+_STATE_KEYS = ("state", "mode", "cpu.mode", "system.cpu.state", "system.memory.state", "cpu_mode")
 OUTCOME_KEYS = (
     "code", "status", "status_code", "http_status_code", "http.status_code", "http.response.status_code",
     "response_code",
@@ -200,10 +193,7 @@ def _of_name(name: str, unit: str) -> Kind:
 
 
 def recognise(
-    name: str,
-    unit: str | None = None,
-    type: str | None = None,
-    labels: Mapping[str, str] | None = None,
+    name: str, unit: str | None = None, type: str | None = None, labels: Mapping[str, str] | None = None
 ) -> Kind:
     """The meaning of one metric by name; `unit` may be UCUM (`By`, `ms`, `1`), a word, or null.
 
@@ -212,14 +202,7 @@ def recognise(
     """
     kind = _of_name(name, (unit or "").strip())
     if type == "histogram" and kind.what in ("other", "traffic") and (unit or "").strip().lower() in _LENGTH_MS:
-        kind = Kind(
-            "latency",
-            1,
-            "ms",
-            _LENGTH_MS[(unit or "").strip().lower()],
-            kind.statistic,
-            kind.scope,
-        )
+        kind = Kind("latency", 1, "ms", _LENGTH_MS[(unit or "").strip().lower()], kind.statistic, kind.scope)
     if not labels:
         return kind
     quantile = labels.get("quantile")

@@ -58,11 +58,7 @@ class _Ids:
 
     def take(self, at: I64 | Bool) -> _Ids:
         return _Ids(
-            rows=self.rows[at],
-            start=self.start[at],
-            trace=self.trace[at],
-            key=self.key[at],
-            has_id=self.has_id[at],
+            rows=self.rows[at], start=self.start[at], trace=self.trace[at], key=self.key[at], has_id=self.has_id[at]
         )
 
 
@@ -74,10 +70,7 @@ def is_range(rows: I64, n: int) -> bool:
 def kind_codes(table: pa.Table, rows: I64 | None = None) -> I8:
     """Kind code of each span (or of some rows), -1 unknown."""
     codes, values = encode(column_of(table, "kind"))
-    lookup = np.array(
-        [_KINDS.get((v or "").lower(), KIND_UNKNOWN) for v in values] + [KIND_UNKNOWN],
-        np.int8,
-    )
+    lookup = np.array([_KINDS.get((v or "").lower(), KIND_UNKNOWN) for v in values] + [KIND_UNKNOWN], np.int8)
     return lookup[codes if rows is None else codes[rows]]
 
 
@@ -108,14 +101,7 @@ def link(table: pa.Table, counts: dict[str, int]) -> Links:
     counts["orphans"] = int(orphan.sum())
     parent, cut = cut_cycles(parent, ids.start, ids.key)
     counts["cycles"] = cut + int(itself.sum())
-    return Links(
-        source_row=ids.rows,
-        start_ns=ids.start,
-        trace=trace,
-        parent=parent,
-        orphan=orphan,
-        key=ids.key,
-    )
+    return Links(source_row=ids.rows, start_ns=ids.start, trace=trace, parent=parent, orphan=orphan, key=ids.key)
 
 
 def _identify(table: pa.Table, counts: dict[str, int]) -> _Ids:
@@ -125,13 +111,7 @@ def _identify(table: pa.Table, counts: dict[str, int]) -> _Ids:
     span, has_id = hash_ids(column_of(table, "span_id"))
     key = mix(trace ^ mix(span))
     key[~has_id] = 0
-    ids = _Ids(
-        rows=np.arange(len(start), dtype=np.int64),
-        start=start,
-        trace=trace,
-        key=key,
-        has_id=has_id,
-    )
+    ids = _Ids(rows=np.arange(len(start), dtype=np.int64), start=start, trace=trace, key=key, has_id=has_id)
     if missing is not None:
         counts["missing_times"] = int(missing.sum())
         ids = ids.take(~missing)

@@ -89,11 +89,7 @@ def messages(codes: I32, distinct: BinaryColumn) -> tuple[I32, BinaryColumn]:
     found = pc.extract_regex(distinct, MESSAGE).field("message")
     return _merged(
         codes,
-        pc.if_else(
-            pc.and_(objects, pc.fill_null(pc.greater(pc.binary_length(found), 0), False)),
-            found,
-            distinct,
-        ),
+        pc.if_else(pc.and_(objects, pc.fill_null(pc.greater(pc.binary_length(found), 0), False)), found, distinct),
     )
 
 
@@ -102,8 +98,7 @@ def _unite(encoded: list[tuple[I32, BinaryColumn]]) -> tuple[I32, BinaryColumn]:
     every = pa.concat_arrays([distinct for _, distinct in encoded])
     start = np.cumsum([0, *(len(distinct) for _, distinct in encoded)])
     return _merged(
-        np.concatenate([codes + np.int32(first) for (codes, _), first in zip(encoded, start, strict=False)]),
-        every,
+        np.concatenate([codes + np.int32(first) for (codes, _), first in zip(encoded, start, strict=False)]), every
     )
 
 

@@ -12,17 +12,7 @@ import pyarrow.compute as _compute
 
 from aetia.model.tables import SEVERITIES, Telemetry
 from aetia.signals.drain import describe, mine
-from aetia.signals.frames import (
-    F64,
-    I8,
-    I32,
-    I64,
-    Bool,
-    LogFrame,
-    Names,
-    SpanFrame,
-    Template,
-)
+from aetia.signals.frames import F64, I8, I32, I64, Bool, LogFrame, Names, SpanFrame, Template
 from aetia.signals.ids import U64, hash_ids, mix
 from aetia.signals.keys import run_starts
 from aetia.signals.links import find_rows
@@ -109,13 +99,7 @@ def _templates(table: pa.Table, severity: I8) -> tuple[I32, tuple[Template, ...]
         return ready
     codes, mined = mine(column_of(table, "body").filter(pa.array(absent)), severity[absent])
     every = sorted(
-        {*ready[1], *mined},
-        key=lambda item: (
-            item.text,
-            item.severity,
-            item.exception or "",
-            item.call_site or "",
-        ),
+        {*ready[1], *mined}, key=lambda item: (item.text, item.severity, item.exception or "", item.call_site or "")
     )
     place = {item: index for index, item in enumerate(every)}
     out = np.append(np.array([place[item] for item in ready[1]], np.int32), np.int32(-1))[ready[0]]
@@ -201,10 +185,7 @@ class TemplateChanges:
 
 
 def template_counts(
-    logs: LogFrame,
-    baseline_mask: Bool,
-    incident_mask: Bool,
-    by: Literal["service", "instance"] = "service",
+    logs: LogFrame, baseline_mask: Bool, incident_mask: Bool, by: Literal["service", "instance"] = "service"
 ) -> TemplateCounts:
     """Lines per (entity, template) in the two windows; lines without the entity are left out. Masks are (n,)."""
     entity = logs.service if by == "service" else logs.instance
@@ -214,10 +195,7 @@ def template_counts(
     before, during = key[usable & baseline_mask], key[usable & incident_mask]
     size = (int(entity.max(initial=-1)) + 1) * width
     if size <= 1 << 24:
-        first, second = (
-            np.bincount(before, minlength=size),
-            np.bincount(during, minlength=size),
-        )
+        first, second = np.bincount(before, minlength=size), np.bincount(during, minlength=size)
         pairs = np.flatnonzero((first > 0) | (second > 0))
         first, second = first[pairs], second[pairs]
     else:
@@ -232,10 +210,7 @@ def template_counts(
 
 def template_changes(counts: TemplateCounts, baseline_seconds: float, incident_seconds: float) -> TemplateChanges:
     """Rates and their change; the seconds are the lengths of the two windows (positive)."""
-    before, during = (
-        counts.baseline.astype(np.float64),
-        counts.incident.astype(np.float64),
-    )
+    before, during = counts.baseline.astype(np.float64), counts.incident.astype(np.float64)
     first, second = max(baseline_seconds, 1e-9), max(incident_seconds, 1e-9)
     return TemplateChanges(
         baseline_rate=before / first, incident_rate=during / second,

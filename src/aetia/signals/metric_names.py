@@ -26,12 +26,7 @@ _MAX_LABEL_SETS = 32
 _FALLS_OF_A_DELTA = 0.3
 _FALLS_OF_A_COUNTER = 0.02
 _RISES_OF_A_COUNTER = 0.3
-_TEMPORALITY = (
-    TEMPORALITY_KEY,
-    "temporality",
-    "aggregation_temporality",
-    "aggregationTemporality",
-)
+_TEMPORALITY = (TEMPORALITY_KEY, "temporality", "aggregation_temporality", "aggregationTemporality")
 _TECHNICAL = frozenset({"le", "__name__", "job", *_TEMPORALITY})
 
 
@@ -111,18 +106,8 @@ def make_plans(streams: Streams, texts: Texts, moves: tuple[F64, F64], names: Na
         text = _at(texts.attributes, int(streams.attributes[row]))
         if text not in parsed:
             parsed[text] = _parse(text, service_of)
-        name, unit = (
-            _at(texts.names, int(streams.name[row])) or "",
-            _at(texts.units, int(streams.unit[row])),
-        )
-        pairs.append(
-            replace(
-                parsed[text],
-                name=name,
-                unit=unit,
-                type=_at(texts.types, int(streams.type[row])),
-            )
-        )
+        name, unit = _at(texts.names, int(streams.name[row])) or "", _at(texts.units, int(streams.unit[row]))
+        pairs.append(replace(parsed[text], name=name, unit=unit, type=_at(texts.types, int(streams.type[row]))))
     by_name: defaultdict[str, list[_Pair]] = defaultdict(list)
     for pair in pairs:
         by_name[pair.name].append(pair)
@@ -151,10 +136,7 @@ def _parse(text: str | None, service_of: dict[str, int]) -> _Pair:
         return pair
     values = cast("dict[str, object]", decoded)
     for caller, callee in attribute_edges(text):
-        pair.caller, pair.callee = (
-            service_of.get(caller, -1),
-            service_of.get(callee, -1),
-        )
+        pair.caller, pair.callee = service_of.get(caller, -1), service_of.get(callee, -1)
         ends = {caller, callee}
         values = {key: value for key, value in values.items() if value not in ends}
         break
@@ -227,10 +209,7 @@ def _role(pair: _Pair, moves: tuple[float, float], names: Set[str]) -> tuple[int
     if not math.isnan(pair.le) and (part == "bucket" or pair.type == "histogram"):
         return BUCKET, base
     counted = pair.type in _COUNTED or falls <= _FALLS_OF_A_COUNTER
-    paired = {
-        f"{base}{mark}sum",
-        f"{base}{mark}count",
-    } <= names or pair.type == "histogram"
+    paired = {f"{base}{mark}sum", f"{base}{mark}count"} <= names or pair.type == "histogram"
     if part in ("sum", "count") and paired and counted:
         return (SUM if part == "sum" else COUNT), base
     if pair.type == "counter":

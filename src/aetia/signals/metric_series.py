@@ -73,10 +73,7 @@ def _entities(plans: list[Plan], plan_of: I32, streams: Streams) -> list[Entity]
     machine = np.array([plan.kind.scope == "node" for plan in plans], np.bool_)[plan_of] & (streams.node >= 0)
     caller = np.array([plan.caller for plan in plans])[plan_of]
     callee = np.array([plan.callee for plan in plans])[plan_of]
-    service, instance = (
-        np.where(machine, -1, streams.service),
-        np.where(machine, -1, streams.instance),
-    )
+    service, instance = np.where(machine, -1, streams.service), np.where(machine, -1, streams.instance)
     table = np.stack([service, instance, streams.node, caller, callee], axis=1)
     return [(a, b, c, d, e) for a, b, c, d, e in table.tolist()]
 
@@ -124,22 +121,13 @@ def _plain_series(block: _Block) -> list[tuple[Series, F64]]:
         kind = _counted_kind(plan)
         unit, statistic = _rate_unit(plan, kind)
         scale = 1.0 if plan.role == COUNT else kind.scale
-        out.append(
-            (
-                _series(entity, _shown(plan), kind, unit, statistic),
-                block.values[row] * scale,
-            )
-        )
+        out.append((_series(entity, _shown(plan), kind, unit, statistic), block.values[row] * scale))
     for (entity, _), rows in outcomes.items():
         plan = block.plan[next(iter(rows.values()))]
         parts = [block.values[row] for row in rows.values()]
         known = np.isfinite(parts).any(axis=0)
         total = np.where(known, np.nansum(parts, axis=0), np.nan)
-        failed = np.where(
-            known,
-            np.nan_to_num(block.values[rows[True]]) if True in rows else 0.0,
-            np.nan,
-        )
+        failed = np.where(known, np.nan_to_num(block.values[rows[True]]) if True in rows else 0.0, np.nan)
         kind = _counted_kind(plan)
         unit, statistic = _rate_unit(plan, kind)
         out.append((_series(entity, _shown(plan), kind, unit, statistic), total))
@@ -179,12 +167,7 @@ def _means(sums: _Block, plain: _Block) -> list[tuple[Series, F64]]:
         count = counts.get((entity, plan.raw))
         scaled = sums.values[row] * plan.kind.scale
         if count is not None:
-            out.append(
-                (
-                    _series(entity, plan.raw, plan.kind, plan.kind.unit, "mean"),
-                    _share(scaled, count),
-                )
-            )
+            out.append((_series(entity, plan.raw, plan.kind, plan.kind.unit, "mean"), _share(scaled, count)))
         if plan.kind.what == "gc" or count is None:
             unit = f"{plan.kind.unit}/s" if plan.kind.unit else "1/s"
             out.append((_series(entity, f"{plan.raw}_sum", plan.kind, unit, "rate"), scaled))
@@ -238,13 +221,7 @@ def _error_shares(found: list[tuple[Series, F64]]) -> list[tuple[Series, F64]]:
     requests: defaultdict[Entity, list[int]] = defaultdict(list)
     errors: defaultdict[Entity, list[int]] = defaultdict(list)
     for index, (series, _) in enumerate(found):
-        entity = (
-            series.service,
-            series.instance,
-            series.node,
-            series.caller,
-            series.callee,
-        )
+        entity = (series.service, series.instance, series.node, series.caller, series.callee)
         if series.what == "traffic" and series.statistic in ("rate", "value", "mean"):
             requests[entity].append(index)
         elif series.what == "errors" and series.unit != "share":
@@ -259,10 +236,7 @@ def _error_shares(found: list[tuple[Series, F64]]) -> list[tuple[Series, F64]]:
             if len(mates) == 1 and found[mates[0]][0].unit == found[index][0].unit:
                 share = _share(found[index][1], found[mates[0]][1])
                 out.append(
-                    (
-                        _error_series(entity, f"{found[mates[0]][0].raw} {found[index][0].raw}"),
-                        np.clip(share, 0.0, 1.0),
-                    )
+                    (_error_series(entity, f"{found[mates[0]][0].raw} {found[index][0].raw}"), np.clip(share, 0.0, 1.0))
                 )
     return out
 

@@ -94,11 +94,7 @@ def _coded(table: pa.Table, names: Names) -> tuple[_Rows, Streams, Texts] | None
     if order is not None:
         stream, time_ns, value = stream[order], time_ns[order], value[order]
     streams = Streams(*(column[first] for column in columns))
-    return (
-        _Rows(stream, time_ns, value),
-        streams,
-        Texts(name_texts, attribute_texts, unit_texts, type_texts),
-    )
+    return _Rows(stream, time_ns, value), streams, Texts(name_texts, attribute_texts, unit_texts, type_texts)
 
 
 def _text(column: pa.ChunkedArray[Any]) -> pa.ChunkedArray[Any]:
@@ -177,24 +173,7 @@ def _sampling_step(rows: _Rows, previous: Bool) -> int:
 
 def _rounded(step: float) -> int:
     """A usual interval when one is within 3 %, else the step to three digits."""
-    for seconds in (
-        0.1,
-        0.5,
-        1,
-        2,
-        5,
-        10,
-        15,
-        20,
-        30,
-        60,
-        120,
-        300,
-        600,
-        900,
-        1800,
-        3600,
-    ):
+    for seconds in (0.1, 0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600):
         if abs(step / (seconds * 1e9) - 1) < 0.03:
             return int(seconds * 1e9)
     digits = 10 ** max(int(np.floor(np.log10(step))) - 2, 0)
@@ -278,9 +257,4 @@ def _cells(rows: _Rows, bins: I64, n_bins: int) -> Cells:
     if len(start) == len(bins):
         return Cells(rows.stream, bins, rows.value, n_bins)
     size = np.diff(np.append(start, len(bins)))
-    return Cells(
-        rows.stream[start],
-        bins[start],
-        np.add.reduceat(rows.value, start) / size,
-        n_bins,
-    )
+    return Cells(rows.stream[start], bins[start], np.add.reduceat(rows.value, start) / size, n_bins)

@@ -135,12 +135,7 @@ def build_names(telemetry: Telemetry) -> Names:
     """Services, instances and nodes of all tables, sorted. Operations and externals follow with the spans."""
     services: set[str] = set()
     instances: set[str] = set()
-    for table in (
-        telemetry.spans,
-        telemetry.logs,
-        telemetry.metrics,
-        telemetry.changes,
-    ):
+    for table in (telemetry.spans, telemetry.logs, telemetry.metrics, telemetry.changes):
         services |= distinct(column_of(table, "service"))
         instances |= distinct(column_of(table, "instance"))
     for name in ("caller", "callee"):

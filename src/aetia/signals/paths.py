@@ -7,15 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aetia.signals.frames import (
-    I32,
-    I64,
-    KIND_CLIENT,
-    KIND_PRODUCER,
-    Bool,
-    Names,
-    SpanFrame,
-)
+from aetia.signals.frames import I32, I64, KIND_CLIENT, KIND_PRODUCER, Bool, Names, SpanFrame
 from aetia.signals.ids import mix
 from aetia.signals.links import dense_codes
 from aetia.signals.spans import remote_below

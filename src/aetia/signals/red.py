@@ -9,16 +9,7 @@ from typing import Literal
 import numpy as np
 
 from aetia.model.window import Window
-from aetia.signals.frames import (
-    F64,
-    I32,
-    I64,
-    KIND_CLIENT,
-    KIND_PRODUCER,
-    KIND_UNKNOWN,
-    Bool,
-    SpanFrame,
-)
+from aetia.signals.frames import F64, I32, I64, KIND_CLIENT, KIND_PRODUCER, KIND_UNKNOWN, Bool, SpanFrame
 
 Of = Literal["service", "instance", "operation", "edge"]
 NS_PER_MS = 1e6
@@ -37,11 +28,7 @@ class Bins:
     def covering(cls, window: Window, step_ns: int) -> Bins:
         """Bins of a step that cover a window; the last may reach beyond its end."""
         step_ns = max(step_ns, 1)
-        return cls(
-            start_ns=window.start_ns,
-            step_ns=step_ns,
-            n=-(-(window.end_ns - window.start_ns) // step_ns),
-        )
+        return cls(start_ns=window.start_ns, step_ns=step_ns, n=-(-(window.end_ns - window.start_ns) // step_ns))
 
     @property
     def starts_ns(self) -> I64:
@@ -70,12 +57,7 @@ class Red:
     @property
     def error_share(self) -> F64:
         """Errors per call, NaN where nothing ran."""
-        return np.divide(
-            self.errors,
-            self.count,
-            out=np.full(self.count.shape, np.nan),
-            where=self.count > 0,
-        )
+        return np.divide(self.errors, self.count, out=np.full(self.count.shape, np.nan), where=self.count > 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,12 +153,7 @@ def grouped_quantiles(values: F64 | I64, group: I32 | I64, n_groups: int, quanti
 
 
 def red(
-    spans: SpanFrame,
-    bins: Bins,
-    *,
-    of: Of = "service",
-    mask: Bool | None = None,
-    n_groups: int | None = None,
+    spans: SpanFrame, bins: Bins, *, of: Of = "service", mask: Bool | None = None, n_groups: int | None = None
 ) -> Red:
     """Rate, errors and duration per group and bin, by the start of each span.
 
@@ -187,13 +164,7 @@ def red(
     return _summary(spans, bins.bin_of(spans.start_ns), bins.n, of=of, mask=mask, n_groups=n_groups)
 
 
-def window_stats(
-    spans: SpanFrame,
-    masks: Sequence[Bool],
-    *,
-    of: Of = "service",
-    n_groups: int | None = None,
-) -> Red:
+def window_stats(spans: SpanFrame, masks: Sequence[Bool], *, of: Of = "service", n_groups: int | None = None) -> Red:
     """The same per group and window: column w holds the spans of `masks[w]` (windows must not overlap)."""
     column = np.full(len(spans), -1, np.int32)
     for w, inside in enumerate(masks):
@@ -201,15 +172,7 @@ def window_stats(
     return _summary(spans, column, len(masks), of=of, mask=None, n_groups=n_groups)
 
 
-def _summary(
-    spans: SpanFrame,
-    column: I32,
-    n_columns: int,
-    *,
-    of: Of,
-    mask: Bool | None,
-    n_groups: int | None,
-) -> Red:
+def _summary(spans: SpanFrame, column: I32, n_columns: int, *, of: Of, mask: Bool | None, n_groups: int | None) -> Red:
     row, group, duration = _measured(spans, of)
     column = column[row]
     kept = (group >= 0) & (column >= 0)

@@ -119,11 +119,7 @@ def auc_of_sorted(v: F64, g: I64, inc: Bool, n_groups: int) -> GroupedAuc:
             rank[rows] = np.repeat(rank[start] + (length - 1) / 2.0, length)
             ties = np.bincount(g[start], length.astype(np.float64) ** 3 - length, n_groups)
         rank_sum = np.bincount(g[inc], rank[inc], n_groups)
-    n1, n0, n = (
-        ones.astype(np.float64),
-        zeros.astype(np.float64),
-        size.astype(np.float64),
-    )
+    n1, n0, n = ones.astype(np.float64), zeros.astype(np.float64), size.astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         u = rank_sum - n1 * (n1 + 1) / 2
         auc = u / (n1 * n0)
@@ -132,13 +128,7 @@ def auc_of_sorted(v: F64, g: I64, inc: Bool, n_groups: int) -> GroupedAuc:
         z = np.where(sigma > 0, np.sign(gap) * np.maximum(np.abs(gap) - 0.5, 0.0) / sigma, 0.0)
         p = np.where(sigma > 0, _special().ndtr(-(gap - 0.5) / sigma), 1.0)
     empty = (ones == 0) | (zeros == 0)
-    return GroupedAuc(
-        np.where(empty, np.nan, auc),
-        np.where(empty, np.nan, z),
-        np.where(empty, np.nan, p),
-        ones,
-        zeros,
-    )
+    return GroupedAuc(np.where(empty, np.nan, auc), np.where(empty, np.nan, z), np.where(empty, np.nan, p), ones, zeros)
 
 
 def rank_auc(values: F64, baseline_mask: Bool, incident_mask: Bool) -> GroupedAuc:
@@ -234,14 +224,7 @@ def adjust_p(p: F64) -> F64:
     return out.reshape(np.shape(p))
 
 
-def first_crossing(
-    values: F64,
-    threshold: ArrayLike,
-    *,
-    above: bool = True,
-    bins: int = 2,
-    start: int = 0,
-) -> I64:
+def first_crossing(values: F64, threshold: ArrayLike, *, above: bool = True, bins: int = 2, start: int = 0) -> I64:
     """Per series of `values` (s, b): first bin >= `start` from which `bins` recorded bins in a row lie beyond the
     threshold (scalar or (s,)); -1 when never. Bins without a value neither count nor break a run."""
     if values.shape[1] == 0:

@@ -8,15 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from aetia.model.tables import Telemetry
-from aetia.signals.frames import (
-    I32,
-    I64,
-    KIND_CLIENT,
-    KIND_PRODUCER,
-    Names,
-    SpanFrame,
-    Topology,
-)
+from aetia.signals.frames import I32, I64, KIND_CLIENT, KIND_PRODUCER, Names, SpanFrame, Topology
 from aetia.signals.names import code_column, column_of
 
 
@@ -42,10 +34,7 @@ def build_topology(
     named = {(index[a], index[b]) for a, b in declared | set(metric_pairs) if a in index and b in index and a != b}
     extra = np.array(sorted(a * n + b for a, b in named), np.int64)
     extra = extra[~np.isin(extra, key)]
-    key, calls = (
-        np.concatenate((key, extra)),
-        np.concatenate((calls, np.zeros(len(extra), np.int64))),
-    )
+    key, calls = np.concatenate((key, extra)), np.concatenate((calls, np.zeros(len(extra), np.int64)))
     order = np.argsort(key)
     key, calls = key[order], calls[order]
     entry = np.zeros(n, np.bool_)
@@ -96,19 +85,10 @@ def count_keys(keys: I64, bound: int) -> tuple[I64, I64]:
 
 def place_instances(telemetry: Telemetry, names: Names) -> tuple[I32, I32]:
     """(service code, node code) of each instance: what most of its rows say, -1 when none does."""
-    n_instances, n_services, n_nodes = (
-        len(names.instances),
-        len(names.services),
-        len(names.nodes),
-    )
+    n_instances, n_services, n_nodes = len(names.instances), len(names.services), len(names.nodes)
     service = np.zeros((n_instances, n_services), np.int64)
     node = np.zeros((n_instances, n_nodes), np.int64)
-    for table in (
-        telemetry.spans,
-        telemetry.logs,
-        telemetry.metrics,
-        telemetry.changes,
-    ):
+    for table in (telemetry.spans, telemetry.logs, telemetry.metrics, telemetry.changes):
         at = code_column(column_of(table, "instance"), names.instances)
         if len(at) and at.max() >= 0:
             _tally(service, at, code_column(column_of(table, "service"), names.services))

@@ -53,13 +53,7 @@ class Facts:
         spans, names, counts = build_spans(self.telemetry, known)
         self.counts.update(counts)
         edges = metric_edges(self.telemetry.metrics)
-        topology = build_topology(
-            self.telemetry,
-            spans,
-            names,
-            n_services=len(known.services),
-            metric_pairs=edges,
-        )
+        topology = build_topology(self.telemetry, spans, names, n_services=len(known.services), metric_pairs=edges)
         return names, spans, topology
 
     @property
