@@ -12,7 +12,7 @@ from aetia.localize._board import Board, contributions
 from aetia.signals.frames import F64, I64
 
 FEATURES = ("constant", "score", "margin", "channels", "spans")
-WEIGHTS = np.array([-3.14, 3.1, 4.07, 0.14, 1.43])
+WEIGHTS = np.array([-3.41, 3.01, 3.86, 0.39, 1.38])
 
 
 def features(board: Board, score: F64, order: I64, *, spans: bool) -> F64:
