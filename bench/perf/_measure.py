@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,25 +61,34 @@ class Fresh:
         self.environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         self.environment["PYTHONPYCACHEPREFIX"] = self._cache.name
 
-    def run(self, arguments: Sequence[str], *, limit: Callable[[], None] | None = None, **environment: str) -> Run:
-        """Run `python ARGUMENTS`; `limit` is called in the child before it starts."""
+    def run(self, arguments: Sequence[str], *, limit_bytes: int = 0, **environment: str) -> Run:
+        """Run `python ARGUMENTS`, if wanted with an address space of at most `limit_bytes`."""
+        bounded = ["-c", _BOUNDED, str(limit_bytes)] if limit_bytes else []
         began = time.perf_counter()
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             child = subprocess.Popen(
-                [sys.executable, *arguments], stdout=out, stderr=err, env=self.environment | environment,
-                preexec_fn=limit,
-            )  # fmt: skip
+                [sys.executable, *bounded, *arguments], stdout=out, stderr=err, env=self.environment | environment
+            )
             _, status, usage = os.wait4(child.pid, 0)
             wall = time.perf_counter() - began
             child.returncode = os.waitstatus_to_exitcode(status)
             out.seek(0)
             err.seek(0)
             return Run(
-                wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * _MAXRSS_BYTES, child.returncode,
-                out.read().decode(), err.read().decode(),
-            )  # fmt: skip
+                wall_s=wall,
+                cpu_s=usage.ru_utime + usage.ru_stime,
+                peak_bytes=usage.ru_maxrss * _MAXRSS_BYTES,
+                code=child.returncode,
+                output=out.read().decode(),
+                complaint=err.read().decode(),
+            )
 
 
+_BOUNDED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
@@ -88,7 +96,8 @@ def report(name: str, runs: Sequence[Run]) -> str:
     """p50, p95, fastest, CPU seconds and peak memory of repetitions."""
     wall = sorted(run.wall_s for run in runs)
     return (
-        f"{name:34s} p50 {statistics.median(wall):.2f} s, p95 {np.quantile(wall, 0.95):.2f} s, fastest {wall[0]:.2f} s, "
+        f"{name:34s} p50 {statistics.median(wall):.2f} s, p95 {np.quantile(wall, 0.95):.2f} s, "
+        f"fastest {wall[0]:.2f} s, "
         f"CPU {min(run.cpu_s for run in runs):.2f} s, peak {max(run.peak_bytes for run in runs) / MIB:,.0f} MiB"
     )
 
@@ -117,12 +126,3 @@ def worked(run: Run) -> bool:
 
 def answer(output: str) -> dict[str, object]:
     return json.loads(output)
-
-
-def soft_memory_limit(limit_bytes: int) -> Callable[[], None]:
-    """For `Fresh.run`: bounds the address space, so that what does not fit fails instead of swapping."""
-
-    def apply() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
-
-    return apply

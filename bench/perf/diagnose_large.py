@@ -49,7 +49,7 @@ def measure(case: Path, repetitions: int) -> int:
         runs.append(fresh.run(command(case)))
         library.append(fresh.run(["-c", API, str(case)]))
         peer.append(fresh.run(["-c", PEER, str(case)]))
-    if not all([m.worked(run) for run in (*runs, *library, *peer)]):
+    if not all(m.worked(run) for run in (*runs, *library, *peer)):
         return 1
     print(m.report("aetia diagnose CASE --format json", runs))
     print(m.report("aetia.diagnose(CASE)", library))

@@ -32,6 +32,7 @@ from aetia.ingest.reader import Loaded, Reader
 from aetia.localize.localizer import Localization
 from aetia.model.case import Case
 from aetia.model.diagnosis import Incident
+from aetia.model.errors import CorruptSource
 from aetia.model.tables import Telemetry
 from aetia.model.window import Window
 from aetia.signals.view import Facts, View
@@ -137,6 +138,10 @@ def _prepare(task: Task, send: Callable[[Any], None]) -> Prepared:
     start = clock()
     reader: Reader = plugins.create("reader", task.reader)
     loaded: Loaded = reader.load(Path(task.path), task.case)
+    for record in loaded.telemetry.dropped:
+        if record.table == "files":
+            # A diagnosis uses what is left; a measurement on half a case would measure something else.
+            raise CorruptSource(record.reason)
     load_seconds = clock() - start
     case, telemetry = perturb.apply(task.perturbation, loaded.case, loaded.telemetry, seed=task.seed)
     start = clock()

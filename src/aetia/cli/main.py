@@ -37,6 +37,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
 
     0: answered; 1: abstained, or a check failed; 2: bad usage or bad input, in one sentence on stderr.
     """
+    os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")  # before numpy is imported; see aetia.allocator
     _print_anything()
     try:
         return _code(

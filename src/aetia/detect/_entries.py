@@ -124,7 +124,7 @@ def _groups(facts: Facts, operation: I64, service: I64) -> tuple[I64, tuple[Enti
     if np.sum(~rare) > MAX_GROUPS:
         rare |= count < np.sort(count)[-MAX_GROUPS]
     pooled = rare[inverse] | (operation < 0)
-    key = np.where(pooled, -1 - service, operation)
+    key = np.where(pooled, -2 - service, operation)  # a service may be -1, unknown
     codes, group = np.unique(key, return_inverse=True)
     made: list[Entity] = []
     for code in codes.tolist():
@@ -132,7 +132,7 @@ def _groups(facts: Facts, operation: I64, service: I64) -> tuple[I64, tuple[Enti
             of, name = names.operations[code]
             made.append(entity.operation(names.services[of], name) if of >= 0 else entity.service(name))
         else:
-            of = -1 - code
+            of = -2 - code
             made.append(entity.service(names.services[of] if of >= 0 else "unknown"))
     rank = sorted(range(len(made)), key=lambda k: (made[k].name, made[k].level))
     place = np.empty(len(made), np.int64)

@@ -37,12 +37,17 @@ from aetia.model.window import Window
 from aetia.plugins import plugin
 
 TABLES = tuple(SCHEMAS)
-# Peak bytes per span of reading and analysing 1 M spans (ids 64, codes 60, sorting and joining the rest).
-SPAN_BYTES = 700
-FULL_SPAN_BYTES = 2500
+# Peak bytes per row of reading and analysing ten million rows of one kind (measured: 440, 250 and 230).
+ROW_BYTES = {"spans": 450, "logs": 260, "metrics": 240}
+FULL_ROW_BYTES = {"spans": 2500, "logs": 1000, "metrics": 240}
+USABLE = 0.6
+"""Share of the free memory that one reading may take."""
+MIN_SPANS = 100_000
+"""So many spans are read whatever the memory."""
 _BUDGET_VARIABLE = "AETIA_SPAN_BUDGET"
 _MARK = {b"aetia.normal": b"1"}
 _FIELDS = tuple(field.name for field in msgspec.structs.fields(Truth))
+_PLACES = ("service", "instance", "node", "edge", "operation")
 
 
 @plugin(
@@ -53,8 +58,9 @@ _FIELDS = tuple(field.name for field in msgspec.structs.fields(Truth))
 class CaseReader:
     """`spans|logs|metrics|changes|topology.parquet` (each optional) with an optional `case.json`.
 
-    `span_budget` is the number of spans that may be read into memory (default: from the memory that is free,
-    or the variable AETIA_SPAN_BUDGET); of a larger file whole traces are kept, chosen by a hash of their id.
+    `span_budget` is the number of spans that may be read into memory (or the variable AETIA_SPAN_BUDGET); of a
+    larger file whole traces are kept, chosen by a hash of their id. Without it the memory that is free decides, and
+    log lines are thinned with their traces.
     """
 
     def __init__(self, span_budget: int | None = None) -> None:
@@ -248,18 +254,15 @@ def _nanoseconds(value: Any) -> int | None:
 def _truth(raw: Any, path: Path) -> Truth:
     if not isinstance(raw, dict):
         raise CorruptSource(f"{path}: each entry of 'truth' must be an object with service, fault and so on.")
-    given = {key: raw[key] for key in _FIELDS if raw.get(key) is not None}
-    texts = {key: value for key, value in given.items() if key not in ("edge", "onset_ns")}
-    fields: dict[str, Any] = dict(texts)
-    if "edge" in given:
-        fields["edge"] = _edge(given["edge"])
-    if "onset_ns" in given:
-        fields["onset_ns"] = _nanoseconds(given["onset_ns"])
-    wrong = [key for key, value in texts.items() if not isinstance(value, str)]
-    wrong += [key for key in ("edge", "onset_ns") if key in fields and fields[key] is None]
-    if wrong:
-        raise CorruptSource(f"{path}: {wrong[0]!r} of a root cause in 'truth' has the wrong type; mend or remove it.")
-    if not any(key in fields for key in ("service", "instance", "node", "edge", "operation")):
+    fields: dict[str, Any] = {key: raw[key] for key in _FIELDS if isinstance(raw.get(key), str) and key != "edge"}
+    edge = _edge(raw.get("edge"))
+    if edge is not None:
+        fields["edge"] = edge
+    fields["onset_ns"] = _nanoseconds(raw.get("onset_ns"))
+    for key in _PLACES:
+        if raw.get(key) is not None and key not in fields:
+            raise CorruptSource(f"{path}: '{key}' of a root cause in 'truth' has the wrong type; it names a place.")
+    if not any(key in fields for key in _PLACES):
         raise CorruptSource(f"{path}: a root cause in 'truth' names no place; give it a service, node or edge.")
     return Truth(**fields)
 
@@ -283,14 +286,17 @@ def _read_tables(folder: Path, only: Path | None, full: bool, budget: int | None
     tables: dict[str, pa.Table] = {}
     dropped: list[Dropped] = []
     problem: IngestError | None = None
+    paths = {name: folder / f"{name}.parquet" for name in TABLES}
+    paths = {
+        name: path
+        for name, path in paths.items()
+        if (path.exists() or path.is_symlink()) and (only is None or path.name == only.name)
+    }
+    shares = _shares(paths, full, budget)
     sampled = 1.0
-    for name in TABLES:
-        path = folder / f"{name}.parquet"
-        missing = not path.exists() and not path.is_symlink()
-        if missing or (only is not None and path.name != only.name):
-            continue
+    for name, path in paths.items():
         try:
-            table, records, share = _read_table(name, path, full, budget)
+            table, records, share = _read_table(name, path, full, shares.get(name, 1.0))
         except IngestError as error:
             problem = problem or error
             dropped.append(Dropped(table="files", rows=1, reason=str(error), source=str(path)))
@@ -303,7 +309,7 @@ def _read_tables(folder: Path, only: Path | None, full: bool, budget: int | None
     return Telemetry(**tables, dropped=tuple(dropped), sampled=sampled)
 
 
-def _read_table(name: str, path: Path, full: bool, budget: int | None) -> tuple[pa.Table, list[Dropped], float]:
+def _read_table(name: str, path: Path, full: bool, share: float) -> tuple[pa.Table, list[Dropped], float]:
     require(path)
     wanted = SCHEMAS[name].names if full else ANALYSIS_COLUMNS[name]
     with open_parquet(path) as file, reading(path):
@@ -314,12 +320,10 @@ def _read_table(name: str, path: Path, full: bool, budget: int | None) -> tuple[
     as_dictionary = [
         column for column in category_columns(name, columns) if pa.types.is_string(schema.field(column).type)
     ]
-    limit = (budget or _span_budget(full)) if name == "spans" else rows
-    share = 1.0
-    if rows > limit and "trace_id" in columns:
-        share = limit / rows
+    if share < 1.0 and "trace_id" in columns:
         raw = _read_sample(path, columns, as_dictionary, share)
     else:
+        share = 1.0
         raw = read_parquet(path, columns, as_dictionary, salvage=True)
     lost = damaged_rows(name, rows - raw.num_rows, path) if share == 1.0 else []
     with reading(path):
@@ -359,18 +363,41 @@ def _time_unit(column: Column) -> TimeUnit | None:
     return "ns" if largest_epoch(column) < SMALLEST_EPOCH else None
 
 
-# ---- more spans than memory -------------------------------------------------------------------------------
+# ---- more than memory holds -------------------------------------------------------------------------------
 
 
-def _span_budget(full: bool) -> int:
+def _shares(paths: Mapping[str, Path], full: bool, budget: int | None) -> dict[str, float]:
+    """Share of the traces to read per table; tables that are read as a whole are left out.
+
+    Metrics are read as a whole: a series without some of its points would look like one that stopped.
+    """
+    rows = {name: _rows(path) for name, path in paths.items() if name in ROW_BYTES}
+    spans = max(rows.get("spans", 0), 1)
     given = os.environ.get(_BUDGET_VARIABLE, "")
-    if given.isdigit() and int(given) > 0:
-        return int(given)
-    return max(100_000, int(0.6 * free_memory_bytes()) // (FULL_SPAN_BYTES if full else SPAN_BYTES))
+    budget = budget or (int(given) if given.isdigit() else 0)
+    if budget:
+        return {"spans": min(1.0, budget / spans)}
+    need = {name: count * (FULL_ROW_BYTES if full else ROW_BYTES)[name] for name, count in rows.items()}
+    free = USABLE * free_memory_bytes()
+    if sum(need.values()) <= free:
+        return {}
+    room = free - need.pop("metrics", 0)
+    share = min(1.0, max(room / max(sum(need.values()), 1), MIN_SPANS / spans))
+    return {"spans": share, "logs": share}
+
+
+def _rows(path: Path) -> int:
+    """Rows of a Parquet file; 0 when it cannot be opened, which the reading of it reports."""
+    try:
+        with open_parquet(path) as file:
+            return int(file.metadata.num_rows)
+    except IngestError:
+        return 0
 
 
 def free_memory_bytes() -> int:
-    """Memory that this process may still take, by the kernel and by the control group; 4 GiB when unknown."""
+    """Memory that this process may still take, by the kernel, the control group and the process's own limit; 4 GiB
+    when unknown."""
     free = 4 << 30
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -381,25 +408,41 @@ def free_memory_bytes() -> int:
         if limit.isdigit():
             free = min(free, int(limit) - int((group / "memory.current").read_text()))
     except (OSError, ValueError):
-        return max(free, 0)
-    return max(free, 0)
+        return max(min(free, _free_address_space()), 0)
+    return max(min(free, _free_address_space()), 0)
+
+
+def _free_address_space() -> int:
+    """Bytes until the limit of this process (`ulimit -v`); more than any machine has where there is none."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return 1 << 62
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    size = Path("/proc/self/statm")
+    if limit == resource.RLIM_INFINITY or not size.exists():
+        return 1 << 62
+    return limit - int(size.read_text().split()[0]) * resource.getpagesize()
 
 
 def _read_sample(path: Path, columns: list[str], as_dictionary: list[str], share: float) -> pa.Table:
     """Whole traces, about `share` of them, read in batches so that the rest is never held."""
     kept: list[pa.Table] = []
+    limit = np.uint64(share * float(2**64 - 2**12))
     with open_parquet(path, as_dictionary) as file, reading(path):
-        for batch in file.iter_batches(batch_size=1 << 17, columns=columns):
+        for number, batch in enumerate(file.iter_batches(batch_size=1 << 17, columns=columns)):
             table = pa.Table.from_batches([batch])
-            keep = trace_hash(table["trace_id"]) < np.uint64(share * float(2**64 - 2**12))
-            kept.append(table.filter(pa.array(keep)))
+            draw = trace_hash(table["trace_id"])
+            nobody = np.flatnonzero(draw == 0)  # rows of no trace are thinned one by one
+            draw[nobody] = np.random.default_rng(number).integers(0, 2**64, len(nobody), np.uint64, endpoint=False)
+            kept.append(table.filter(pa.array(draw < limit)))
     return pa.concat_tables(kept).unify_dictionaries().combine_chunks()
 
 
 def trace_hash(column: Column) -> np.ndarray[Any, np.dtype[np.uint64]]:
     """A uniform 64-bit hash per value, shape (n,): a polynomial over its bytes, then the mix of splitmix64.
 
-    Equal ids have equal hashes in every batch and file. A null id hashes to 0, so it is always kept.
+    Equal ids have equal hashes in every batch and file. A null id hashes to 0.
     """
     out: list[Any] = []
     for chunk in decoded(column).cast(pa.large_binary()).chunks:

@@ -42,7 +42,10 @@ def from_json(data: bytes | str, source: str = "the JSON text") -> Diagnosis:
 
 
 def load_diagnosis(path: str | Path) -> Diagnosis:
-    """The diagnosis in a JSON file; raises ReportError when it cannot be read or is not one."""
+    """The diagnosis in a JSON file, also one that a shell wrote as UTF-16; raises ReportError when it cannot be
+    read or is not one."""
+    from aetia.ingest.files import as_utf8
+
     place = Path(path)
     try:
         data = place.read_bytes()
@@ -50,7 +53,7 @@ def load_diagnosis(path: str | Path) -> Diagnosis:
         raise ReportError(
             f"{place} cannot be read: {error.strerror or error}; check the path and its permissions."
         ) from error
-    return from_json(data, str(place))
+    return from_json(as_utf8(data), str(place))
 
 
 def json_schema() -> dict[str, Any]:

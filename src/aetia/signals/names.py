@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -9,16 +10,22 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as _compute
 
 from aetia.model.tables import Telemetry
 from aetia.signals.frames import I32, I64, Names
 
+pc: Any = _compute  # the stubs know kernels only in part
 # Keys of metric attributes that name the two ends of a call: our own, Istio, Envoy, service-graph connectors.
 EDGE_KEYS: tuple[tuple[str, str], ...] = (
     ("caller", "callee"), ("source", "destination"), ("client", "server"),
     ("source_workload", "destination_workload"), ("source_service", "destination_service"),
     ("source_app", "destination_app"), ("source_canonical_service", "destination_canonical_service"),
 )  # fmt: skip
+MOST_OPERATIONS = 200
+"""Operations per service; more of them are names that hold ids, which have no rate or usual time of their own."""
+OTHER_OPERATIONS = "<others>"
+_ID = r"\b[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{2,})*\b|\d+"
 _NOBODY = frozenset({"", "unknown", "none", "null", "-"})
 _DENSE_PAIRS = 1 << 24
 
@@ -108,7 +115,11 @@ def pair_codes(service: I32, name: I32, n_names: int) -> I64:
 
 
 def build_operations(service: I32, name: I32, values: Sequence[str | None]) -> tuple[I32, tuple[tuple[int, str], ...]]:
-    """Operation code per row (-1 without a service), and the sorted operations (service code, span name)."""
+    """Operation code per row (-1 without a service), and the sorted operations (service code, span name).
+
+    Where a service has hundreds of names, its span names hold ids: numbers and hexadecimal ids in them become
+    `<*>`, and beyond `MOST_OPERATIONS` the rarest are one operation, `OTHER_OPERATIONS`.
+    """
     if len(service) == 0:
         return np.zeros(0, np.int32), ()
     width = len(values) + 1
@@ -125,10 +136,28 @@ def build_operations(service: I32, name: I32, values: Sequence[str | None]) -> t
         present, local = np.unique(pairs, return_inverse=True)
     texts = (*values, None)
     found = [(int(pair // width) - 1, texts[int(pair % width) - 1] or "") for pair in present]
+    if len(found) > MOST_OPERATIONS:
+        found = _without_ids(found, np.bincount(local, minlength=len(found)))
     operations = tuple(sorted({operation for operation in found if operation[0] >= 0}))
     index = {operation: code for code, operation in enumerate(operations)}
     final = np.fromiter((index.get(operation, -1) for operation in found), np.int32, len(found))
     return final[local], operations
+
+
+def _without_ids(found: list[tuple[int, str]], rows: I64) -> list[tuple[int, str]]:
+    """The operations, those of crowded services merged; `rows` is how often each occurs."""
+    service = np.array([operation[0] for operation in found])
+    merged = list(found)
+    for crowded in (np.flatnonzero(np.bincount(service + 1) > MOST_OPERATIONS) - 1).tolist():
+        at = np.flatnonzero(service == crowded).tolist()
+        names: list[str] = pc.replace_substring_regex(pa.array([found[i][1] for i in at]), _ID, "<*>").to_pylist()
+        often: Counter[str] = Counter()
+        for i, name in zip(at, names, strict=True):
+            often[name] += int(rows[i])
+        kept = {name for name, _ in sorted(often.items(), key=lambda item: (-item[1], item[0]))[:MOST_OPERATIONS]}
+        for i, name in zip(at, names, strict=True):
+            merged[i] = (crowded, name if name in kept else OTHER_OPERATIONS)
+    return merged
 
 
 def build_names(telemetry: Telemetry) -> Names:
