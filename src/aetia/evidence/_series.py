@@ -31,6 +31,8 @@ PEER_FLOOR = 0.1
 goes from 0.1 % to 0.5 % of a core has not changed, although it has quintupled."""
 
 
+MAX_HALF_Z = 50.0
+"""A baseline with earlier incidents in it must not talk everything down."""
 HALF_Z = 10.0
 """z of a movement that is believed by half where the baseline is calm."""
 
@@ -62,7 +64,8 @@ class Shifts:
 def believed(z: F64 | float, usual_z: F64 | float) -> F64:
     """z as a score 0..1: half of it where z is HALF_Z or twice what the baseline itself shows now and then."""
     distance = np.asarray(z, np.float64)
-    return distance / (distance + np.maximum(HALF_Z, 2.0 * np.asarray(usual_z)))
+    half = np.clip(2.0 * np.asarray(usual_z), HALF_Z, MAX_HALF_Z)
+    return distance / (distance + half)
 
 
 def shifts(view: View) -> Shifts:
