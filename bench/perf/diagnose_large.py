@@ -22,6 +22,7 @@ from aetia.ingest.case import read_case_file
 from aetia.lab.sim import large_incident
 
 LIMIT_S, LIMIT_BYTES, NOMINAL_ROWS = 1.5, 1.5 * (1 << 30), 1_000_000
+LIMIT_RATIO = 8.0
 API = "import sys, aetia; sys.exit(aetia.diagnose(sys.argv[1]).abstained is not None)"
 PEER = """
 import sys, pyarrow.parquet as pq
@@ -54,12 +55,12 @@ def measure(case: Path, repetitions: int) -> int:
     print(m.report("aetia diagnose CASE --format json", runs))
     print(m.report("aetia.diagnose(CASE)", library))
     print(m.report("pyarrow alone, reading the columns", peer))
-    print(f"ratio of the diagnosis to reading alone: {m.fastest(runs) / m.fastest(peer):.1f}")
+    ratio = m.fastest(runs) / m.fastest(peer)
     print(fresh.run([STAGES, str(case)], AETIA_THREADS="1").output, end="")
-    return _judge(case, runs, library)
+    return _judge(case, runs, library, ratio)
 
 
-def _judge(case: Path, runs: list[m.Run], library: list[m.Run]) -> int:
+def _judge(case: Path, runs: list[m.Run], library: list[m.Run], ratio: float) -> int:
     found = m.answer(runs[0].output)
     rows = found["cost"]["rows"]["spans"]
     truth = read_case_file(case).truth or ()
@@ -70,9 +71,15 @@ def _judge(case: Path, runs: list[m.Run], library: list[m.Run]) -> int:
         print("the repetitions differ in their answers")
         return 1
     scale = max(rows / NOMINAL_ROWS, 0.1)
+    # Seconds depend on the machine and its neighbours: they are printed against the goal, the ratio decides.
+    m.verdict(
+        [
+            ("seconds, command", m.fastest(runs), LIMIT_S * scale),
+            ("seconds, library", m.fastest(library), LIMIT_S * scale),
+        ]
+    )
     checks = [
-        ("seconds, command", m.fastest(runs), LIMIT_S * scale),
-        ("seconds, library", m.fastest(library), LIMIT_S * scale),
+        ("time of the diagnosis over that of reading the columns alone", ratio, LIMIT_RATIO),
         ("GiB, command", max(run.peak_bytes for run in runs) / (1 << 30), LIMIT_BYTES * scale / (1 << 30)),
         ("GiB, library", max(run.peak_bytes for run in library) / (1 << 30), LIMIT_BYTES * scale / (1 << 30)),
     ]
