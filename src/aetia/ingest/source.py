@@ -135,9 +135,17 @@ def locate(source: str) -> tuple[Path, str | None]:
     while not _exists(parent) and parent != parent.parent:
         parent = parent.parent
     shown = source if len(source) <= 200 else f"{source[:199]}…"
-    if "\0" not in source and path.is_symlink():
+    if _is_link(path):
         raise IngestError(f"{shown} is a link that leads nowhere; name the file or folder itself.")
     raise IngestError(f"{shown} does not exist; the path holds as far as {parent}.")
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except (OSError, ValueError):
+        # Names that are too long or hold a NUL are no links.
+        return False
 
 
 def _expanded(source: str) -> Path:
