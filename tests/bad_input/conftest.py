@@ -48,7 +48,7 @@ class Answer(NamedTuple):
 
 @pytest.fixture(scope="session")
 def loaded() -> Loaded:
-    """A system of six services of which one throws exceptions; a twelfth of its traces."""
+    """A system of six services of which one throws exceptions; one trace in twelve."""
     case, telemetry = next(generate(1, [make_system(6, 3)], 11, faults=["exception"], two_roots=0.0))
 
     def thin(table: pa.Table) -> pa.Table:

@@ -25,7 +25,7 @@ from aetia.signals.frames import (
     Names,
     SpanFrame,
 )
-from aetia.signals.keys import dense_groups
+from aetia.signals.keys import dense_groups, distinct
 from aetia.signals.links import Links, is_range, kind_codes, link, whole_numbers
 from aetia.signals.names import build_operations, code_column, column_of, encode, remap, with_externals
 from aetia.signals.trees import child_index, climb, roots_and_depths, union_of_children
@@ -243,28 +243,32 @@ def told_by_siblings(parent: I32, service: I32, operation: I32, kind: I8, peer: 
     """
     n = len(parent)
     below = np.flatnonzero(parent >= 0)
+    children = np.bincount(parent[below], minlength=n)
+    asking = (children == 0) & ((kind == KIND_CLIENT) | (kind == KIND_UNKNOWN)) & (peer < 0)
     cross = below[(service[below] != service[parent[below]]) & (service[below] >= 0)]
-    if len(cross) == 0:
+    if len(cross) == 0 or not asking.any():
         return peer
     reached = np.full(n, -1, np.int32)
     reached[parent[cross]] = service[cross]
-    above = np.where(parent >= 0, operation[np.maximum(parent, 0)], -1).astype(np.int64)
-    _, alike = dense_groups((above + 1) * (int(operation.max()) + 2) + operation)
+    above = np.where(parent >= 0, operation[parent], -1).astype(np.int64)
+    like = (above + 1) * (int(operation.max()) + 2) + operation
+    rows = np.flatnonzero(np.isin(like, distinct(like[asking])))
+    _, alike = dense_groups(like[rows])
+    reached, asking = reached[rows], asking[rows]
     groups = int(alike.max()) + 1
     usual = np.full(groups, -1, np.int32)
-    usual[alike[reached >= 0]] = reached[reached >= 0]
     arrived = reached >= 0
+    usual[alike[arrived]] = reached[arrived]
     seen = np.bincount(alike[arrived], minlength=groups)
     same = np.bincount(alike[arrived & (reached == usual[alike])], minlength=groups)
     total = np.bincount(alike, minlength=groups)
     clear = (seen >= MIN_SIBLINGS) & (same >= CLEAR_PEER * seen)
-    childless = np.ones(n, np.bool_)
-    childless[parent[below]] = False
-    single = np.bincount(parent[below], minlength=n) == 1
-    alone = np.bincount(alike[arrived & single], minlength=groups) >= CLEAR_PEER * seen
-    told = (kind == KIND_CLIENT) | ((kind == KIND_UNKNOWN) & (alone & (seen >= CALL_SHARE * total))[alike])
-    bare = childless & told & clear[alike] & (peer < 0)
-    return np.where(bare, usual[alike], peer).astype(np.int32)
+    alone = np.bincount(alike[arrived & (children[rows] == 1)], minlength=groups) >= CLEAR_PEER * seen
+    told = (kind[rows] == KIND_CLIENT) | (alone & (seen >= CALL_SHARE * total))[alike]
+    bare = np.flatnonzero(asking & told & clear[alike])
+    out = peer.copy()
+    out[rows[bare]] = usual[alike[bare]]
+    return out
 
 
 def peer_name(peer: str, services: set[str]) -> str:

@@ -101,9 +101,9 @@ class Facts:
         it is first asked for."""
         if not self.large:
             return
-        _ = self._known  # shared by what follows
-        side_by_side([lambda: self.spans, lambda: (self._mined, self.metrics)])
-        _ = self.logs
+        _ = self._known  # shared by both
+        # The lines are mined long before the spans, which the rest of the logs needs, are ready.
+        side_by_side([lambda: (self.spans, self.logs), lambda: (self._mined, self.metrics)])
 
 
 class View:
