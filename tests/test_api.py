@@ -116,9 +116,17 @@ def test_no_telemetry_at_all_abstains() -> None:
 
 def test_a_baseline_without_telemetry_abstains(labelled: Loaded) -> None:
     assert labelled.case.incident is not None
-    only = Loaded(case=Case(id="late"), telemetry=cut(labelled.telemetry, labelled.case.incident))
-    found = investigate(only, since="2h", localizer="error_logs").diagnosis
+    empty = {table: (Window(1, 2),) for table in ("spans", "logs", "metrics")}
+    case = Case(id="late", baseline=labelled.case.baseline, incident=labelled.case.incident, baselines=empty)
+    found = investigate(Loaded(case=case, telemetry=labelled.telemetry), localizer="error_logs").diagnosis
     assert found.abstained is not None and found.missing
+
+
+def test_an_incident_that_holds_all_of_the_data_is_refused(labelled: Loaded) -> None:
+    assert labelled.case.incident is not None
+    only = Loaded(case=Case(id="late"), telemetry=cut(labelled.telemetry, labelled.case.incident))
+    with pytest.raises(UsageError, match=r"holds all of the data.*choose a shorter window"):
+        investigate(only, since="2h", localizer="error_logs")
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 The simulator makes ten minutes of incident after ten of baseline with SPANS spans, as many log lines and as many
 metric points, all in the case's Parquet files. Measured are `aetia diagnose CASE --format json` and
 `aetia.diagnose(CASE)` from start to end of a fresh interpreter, then the stages of one process. The peer is reading
-the same columns with pyarrow alone in a fresh process. Exits with 1 when a limit is missed by more than 10 % in the
-fastest repetition, or when the answer is not the injected cause.
+the same columns with pyarrow alone in a fresh process. Seconds depend on the machine and on what else it does: they
+are printed against the goal. Exits with 1 when the ratio to the peer or the memory misses its limit by more than
+10 %, when the repetitions differ, or when the answer is not the injected cause.
 
     python bench/perf/diagnose_large.py [--spans 1000000] [--runs 5] [--case FOLDER]
 """

@@ -254,6 +254,8 @@ def _choose(
     own = before is None and case.baseline is not None
     before = before if before is not None else case.baseline
     _check(wanted, before, extent, own_baseline=own)
+    if before is None and not case.baselines:
+        _leave_a_baseline(wanted, extent)
     wanted, before = _cut("incident", wanted, extent, notes), _cut("baseline", before, extent, notes)
     detector = cast("Detector", plugins.create("detector", DETECTOR))
     found = detector.detect(facts, baseline=before, incident=wanted, sli=dict(case.sli))
@@ -322,6 +324,15 @@ def _check(incident: Window | None, baseline: Window | None, extent: Window, *, 
         whose = "the case's own baseline" if own_baseline else "the baseline"
         mend = "give --baseline A..B that does not" if own_baseline else "separate them"
         raise UsageError(f"{whose} ({words_of(baseline)}) overlaps the incident ({words_of(incident)}); {mend}.")
+
+
+def _leave_a_baseline(incident: Window | None, extent: Window) -> None:
+    """Refuse an incident that leaves nothing of the data to compare with."""
+    if incident is not None and incident.start_ns <= extent.start_ns and incident.end_ns >= extent.end_ns:
+        raise UsageError(
+            f"the incident window {words_of(incident)} holds all of the data, which covers {words_of(extent)}: nothing"
+            " is left to compare with; choose a shorter window or add earlier telemetry."
+        )
 
 
 def _cut(name: str, window: Window | None, extent: Window, notes: list[str]) -> Window | None:

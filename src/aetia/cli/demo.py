@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from aetia.cli.output import Format, emit, format_for
+from aetia.cli.output import Format, check_place, emit, format_for
 from aetia.cli.progress import StageProgress
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ def demo(
     """
     from aetia.api import investigate
 
+    check_place(output)
     chosen = format_for(format, output)
     with StageProgress(quiet=quiet) as progress:
         progress("simulating")
@@ -66,7 +69,9 @@ def demo(
     emit(found.diagnosis, found.view, chosen, output, quiet=quiet)
     if talk:
         print(f"\nInjected: {'; '.join(_words(item) for item in loaded.case.truth or ())}.")
-        print("Next: aetia demo -o report.html, aetia demo --keep incident, aetia diagnose incident.")
+        program = "aetia" if shutil.which("aetia") or Path(sys.argv[0]).name != "aetia" else sys.argv[0]
+        tried = f"{program} diagnose {keep}" if keep is not None else f"{program} demo --keep incident"
+        print(f"Next: {program} demo -o report.html, {tried}.")
     return 1 if found.diagnosis.abstained is not None else 0
 
 

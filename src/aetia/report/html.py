@@ -272,7 +272,7 @@ def _limits(diagnosis: Diagnosis) -> str:
     if diagnosis.abstained is None and diagnosis.missing:
         parts.append(f"<h3>Still open</h3>{_list(diagnosis.missing)}")
     if diagnosis.dropped:
-        parts.append(f"<h3>Dropped</h3>{_list(wording.dropped(record) for record in diagnosis.dropped)}")
+        parts.append(f"<h3>Dropped or mended</h3>{_list(wording.dropped(record) for record in diagnosis.dropped)}")
     if diagnosis.silent:
         silent = (f"{channel}: {reason}" for channel, reason in sorted(diagnosis.silent.items()))
         parts.append(f"<h3>Silent: kinds of evidence that had nothing to say</h3>{_list(silent)}")

@@ -46,7 +46,7 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
         yield from _heading("Still open")
         yield from _bullets(diagnosis.missing)
     if diagnosis.dropped:
-        yield from _heading("Dropped")
+        yield from _heading("Dropped or mended")
         yield from _bullets(wording.dropped(record) for record in diagnosis.dropped)
     if diagnosis.silent:
         yield from _heading("Silent")

@@ -49,7 +49,7 @@ def _parts(diagnosis: Diagnosis) -> Iterator[RenderableType]:
     if diagnosis.abstained is None and diagnosis.missing:
         yield from _section("Still open", _bullets(diagnosis.missing))
     if diagnosis.dropped:
-        yield from _section("Dropped", _bullets(wording.dropped(record) for record in diagnosis.dropped))
+        yield from _section("Dropped or mended", _bullets(wording.dropped(record) for record in diagnosis.dropped))
     if diagnosis.silent:
         yield from _section("Silent", _bullets(_silent(diagnosis)))
     yield Text()
