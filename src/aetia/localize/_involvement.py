@@ -30,7 +30,7 @@ def involvement(view: View) -> F64:
     everywhere = np.ones(n)
     if len(spans) == 0:
         return everywhere
-    rows = np.flatnonzero(spans.entry)
+    rows = np.flatnonzero(spans.entry & (spans.operation >= 0))
     bad = _bad_requests(view, rows)
     base, incident = (mask[rows] for mask in view.span_masks)
     hits, seen = int(bad[incident].sum()), int(incident.sum())
