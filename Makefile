@@ -29,9 +29,10 @@ demo: setup ## diagnose a simulated incident
 test: setup ## run the test suite
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
 
-lint: setup ## style and formatting
+lint: setup ## style, formatting, and how long files and functions may be
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest tests/test_style.py
 
 format: setup ## mend style and formatting
 	$(BIN)/ruff check --fix .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 import aetia
@@ -120,6 +121,40 @@ def test_a_baseline_without_telemetry_abstains(labelled: Loaded) -> None:
     case = Case(id="late", baseline=labelled.case.baseline, incident=labelled.case.incident, baselines=empty)
     found = investigate(Loaded(case=case, telemetry=labelled.telemetry), localizer="error_logs").diagnosis
     assert found.abstained is not None and found.missing
+
+
+@pytest.mark.parametrize("length_ns", [10**6, 10**9, 4 * 10**9])
+def test_a_baseline_that_is_too_small_names_no_cause(labelled: Loaded, length_ns: int) -> None:
+    incident = labelled.case.incident
+    assert incident is not None
+    start = incident.start_ns - 60 * NS_PER_SECOND
+    tiny = Window(start, start + length_ns)
+    found = aetia.diagnose(labelled, baseline=tiny, incident=incident)
+    assert found.hypotheses == () and found.abstained is not None
+    assert "baseline" in found.abstained
+    assert any("--baseline A..B" in line for line in found.missing)
+    enough = Window(start, start + 20 * NS_PER_SECOND)
+    assert aetia.diagnose(labelled, baseline=enough, incident=incident).abstained is None
+
+
+def test_a_long_baseline_with_a_handful_of_rows_names_no_cause(labelled: Loaded) -> None:
+    case, whole = labelled.case, labelled.telemetry
+    assert case.baseline is not None and case.incident is not None
+    before, during = cut(whole, case.baseline), cut(whole, case.incident)
+    few = Telemetry(logs=pa.concat_tables([before.logs.slice(0, 29), during.logs]))
+    found = aetia.diagnose(Loaded(case=case, telemetry=few), incident=case.incident, baseline=case.baseline)
+    assert found.abstained is not None and "29 log lines" in found.abstained
+    more = Telemetry(logs=pa.concat_tables([before.logs.slice(0, 30), during.logs]))
+    found = aetia.diagnose(Loaded(case=case, telemetry=more), incident=case.incident, baseline=case.baseline)
+    assert "too small" not in (found.abstained or "")
+
+
+def test_a_baseline_after_the_incident_is_used_and_mentioned(labelled: Loaded) -> None:
+    case = labelled.case
+    said = "the baseline lies after the incident"
+    windows = {"baseline": case.incident, "incident": case.baseline, "localizer": "error_logs"}
+    assert not any(said in line for line in aetia.diagnose(labelled, localizer="error_logs").missing)
+    assert any(said in line for line in aetia.diagnose(labelled, **windows).missing)
 
 
 def test_an_incident_that_holds_all_of_the_data_is_refused(labelled: Loaded) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,6 +109,17 @@ def test_links_inside_the_docs_resolve(page: Path) -> None:
 def test_the_readme_begins_with_the_two_commands_that_do_everything() -> None:
     blocks = re.findall(r"```[a-z]*\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), flags=re.S)
     assert [line.split("#")[0].strip() for line in blocks[0].splitlines()] == ["make demo", "make test"]
+
+
+def test_the_report_in_the_readme_is_the_one_of_the_demo() -> None:
+    """Lines stand in the readme as `aetia demo` prints them, in that order; a line of … stands for any number of them."""
+    blocks = re.findall(r"```text\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), flags=re.S)
+    command = [sys.executable, "-m", "aetia.cli.main", "demo", "--quiet"]
+    environment = {**os.environ, "COLUMNS": "80"}
+    said = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=True).stdout
+    printed = iter(said.splitlines())
+    gone = [line for line in blocks[0].splitlines() if line not in ("", "…") and line not in printed]
+    assert gone == [], f"run `aetia demo` and put its lines into README.md; it now prints\n{said}"
 
 
 def test_every_make_target_that_the_docs_name_exists() -> None:

@@ -1,4 +1,4 @@
-"""Aetia says why a system broke, proves it, and makes it well again."""
+"""Aetia says why a system broke, and proves it."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aetia.ingest.reader import Loaded
     from aetia.localize.localizer import Localization, Localizer
     from aetia.report.recheck import Recheck
+    from aetia.signals.frames import Bool
     from aetia.signals.view import Facts, View
 
 __all__ = [
@@ -42,6 +43,12 @@ DETECTOR = "sli"
 NO_TELEMETRY = "the source holds no telemetry"
 SHORT_SECONDS = 60.0
 """Less than this of health is said to be short."""
+LEAST_SECONDS = 5.0
+LEAST_ROWS = {"spans": 30, "logs": 30, "metrics": 3}
+"""A comparison needs one table whose baseline is this long and holds so many rows (of metrics: bins). A pause, a batch
+of an exporter or a burst of requests lasts for seconds, and a baseline within one of them says nothing about health. A
+feature of all rows is shown to be in nine of ten, "always there" to the channels, by 29 rows or more (.9^29 < .05), and
+fewer than 3 values have no spread around a median."""
 FARTHEST_NS = 1 << 62
 """1823 to 2116: differences between times inside fit into 64 bits."""
 REPAIRS = {
@@ -368,8 +375,7 @@ def _gaps(view: View) -> tuple[str, ...]:
     if extent is None:
         return ()
     found: list[str] = []
-    masks = {"spans": view.span_masks, "logs": view.log_masks, "metrics": view.bin_masks}
-    for table, pair in masks.items():
+    for table, pair in _masks(view).items():
         own = extent_of(view.facts.telemetry, (table,))
         empty = [name for name, mask in zip(("baseline", "incident"), pair, strict=True) if not mask.any()]
         if own is not None and empty:
@@ -380,7 +386,17 @@ def _gaps(view: View) -> tuple[str, ...]:
     if 0 < health < SHORT_SECONDS:
         held = duration_ns(health * NS_PER_SECOND)
         found.append(f"a longer baseline: {held} of health tell chance from change badly; give --baseline A..B")
+    if all(window.start_ns >= view.incident.end_ns for window in view.baseline):
+        found.append(
+            "health from before the incident: the baseline lies after the incident; what a repair changed and what fell"
+            " back to normal look alike, so give an earlier --baseline A..B where there is one"
+        )
     return tuple(found)
+
+
+def _masks(view: View) -> dict[str, tuple[Bool, Bool]]:
+    """(baseline, incident) masks of each table; over bins for metrics."""
+    return {"spans": view.span_masks, "logs": view.log_masks, "metrics": view.bin_masks}
 
 
 def _covered_seconds(window: Window, extent: Window) -> float:
@@ -388,18 +404,37 @@ def _covered_seconds(window: Window, extent: Window) -> float:
 
 
 def _nothing_to_compare(view: View) -> Localization | None:
-    """An abstention when the baseline or the incident window is empty in every table."""
+    """An abstention when one of the windows is empty in every table, or no table's baseline suffices."""
     from aetia.localize.localizer import Localization
 
-    masks = (view.span_masks, view.log_masks, view.bin_masks)
-    baseline, incident = (sum(int(pair[side].sum()) for pair in masks) for side in (0, 1))
-    if baseline and incident:
-        return None
-    name, flag = ("incident", "--incident") if baseline else ("baseline", "--baseline")
-    window = view.incident if baseline else view.baseline[0]
+    before, during = ({name: int(pair[side].sum()) for name, pair in _masks(view).items()} for side in (0, 1))
+    if any(before.values()) and any(during.values()):
+        return _too_little(view, before)
+    full = any(before.values())
+    name, flag = ("incident", "--incident") if full else ("baseline", "--baseline")
+    window = view.incident if full else view.baseline[0]
     return Localization(
         abstained=f"the {name} window holds no telemetry, so there is nothing to compare",
         missing=(f"telemetry from the {name} window {words_of(window)}; choose another one with {flag} A..B",),
+    )
+
+
+def _too_little(view: View, rows: dict[str, int]) -> Localization | None:
+    """An abstention when no table has LEAST_ROWS in a baseline of LEAST_SECONDS; `rows` are those of the baseline."""
+    from aetia.localize.localizer import Localization
+
+    extent = extent_of(view.facts.telemetry)
+    if extent is None:
+        return None
+    seconds = {name: sum(_covered_seconds(window, extent) for window in view.baseline_of(name)) for name in rows}
+    if any(seconds[name] >= LEAST_SECONDS and rows[name] >= LEAST_ROWS[name] for name in rows):
+        return None
+    words = {"spans": "spans", "logs": "log lines", "metrics": "bins of metrics"}
+    there, needed = (", ".join(f"{held[name]} {words[name]}" for name in words) for held in (rows, LEAST_ROWS))
+    length = duration_ns(max(seconds.values()) * NS_PER_SECOND)
+    return Localization(
+        abstained=f"the baseline is too small to compare with: {length} with {there}",
+        missing=(f"{LEAST_SECONDS:g} s or more of baseline with any of {needed}; give --baseline A..B",),
     )
 
 

@@ -120,7 +120,10 @@ def test_a_window_beyond_the_data_is_cut_and_said_to_be(labelled: Path, diagnose
 def test_a_short_baseline_is_said_to_be_short(labelled: Path, diagnose: Ask) -> None:
     a, b, *_ = windows(labelled)
     answer = diagnose(edited(labelled, baseline=[b - 2 * NS, b]))
-    assert answer.code in (0, 1) and "a longer baseline: 2 s of health" in answer.missing
+    assert answer.code == 1 and "baseline is too small to compare with: 2 s" in answer.report["abstained"]
+    assert "a longer baseline: 2 s of health" in answer.missing
+    answer = diagnose(edited(labelled, baseline=[b - 20 * NS, b]))
+    assert answer.code in (0, 1) and "a longer baseline: 20 s of health" in answer.missing
     assert "a longer baseline" not in diagnose(edited(labelled, baseline=[a, b])).missing
 
 

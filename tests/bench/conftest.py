@@ -57,6 +57,10 @@ _LOCALIZERS = {
         import os
         os._exit(3)
 """,
+    "toy_threads": """
+        from aetia.parallel import thread_count
+        raise ValueError(f"{thread_count()} threads")
+""",
     "toy_empty": """
         return Localization()
 """,

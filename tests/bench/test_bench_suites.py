@@ -53,6 +53,9 @@ def test_an_archive_is_unpacked_once(data: Path) -> None:
     assert {line.name: line.state for line in listing()}["nezha-ob"] == "archive"
     first = resolve("nezha-ob")
     assert (Path(first.source) / "SOURCE.md").is_file()
+    cache = data.parent / "cache" / "aetia" / "suites"
+    (unpacked,) = cache.iterdir()
+    assert unpacked.stat().st_mode == cache.stat().st_mode  # open to whom the umask lets in
     assert Path(first.source).is_relative_to(data.parent / "cache" / "aetia" / "suites")
     stamp = Path(first.source).stat().st_mtime_ns
     assert resolve("nezha-ob") == first

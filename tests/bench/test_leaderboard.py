@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -116,11 +117,40 @@ def test_written_results_read_back_and_join(result: BenchResult, tmp_path: Path)
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_written_results_are_open_to_whom_the_umask_lets_in(result: BenchResult, tmp_path: Path) -> None:
+    for mask in (0o022, 0o007):
+        before = os.umask(mask)
+        try:
+            write_result(result, tmp_path / "run.json")
+        finally:
+            os.umask(before)
+        assert (tmp_path / "run.json").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_results_go_into_a_new_folder_and_a_place_that_cannot_hold_them_is_named(
+    result: BenchResult, tmp_path: Path
+) -> None:
+    write_result(result, tmp_path / "deep" / "er" / "run.json")
+    assert read_result(tmp_path / "deep" / "er" / "run.json") == result
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "run.json", tmp_path / "deep"):
+        with pytest.raises(BenchError, match=f"{place.name}.* cannot be written"):
+            write_result(result, place)
+
+
 def test_what_is_not_a_result_is_refused_with_its_name(tmp_path: Path) -> None:
     path = tmp_path / "other.json"
     path.write_text('{"results": 3}', encoding="utf-8")
     with pytest.raises(BenchError, match=r"other\.json: is not a bench result"):
         report(path)
+    for content in (
+        "{}",
+        '{"results": [], "cases": []}',
+        '{"schema": "aetia.diagnosis/1", "results": [], "cases": []}',
+    ):
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(BenchError, match=r"other\.json: is not a bench result .*; give a file written by"):
+            report(path)
     with pytest.raises(BenchError, match=r"gone\.json"):
         report(tmp_path / "gone.json")
     with pytest.raises(UsageError, match="report format"):

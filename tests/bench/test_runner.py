@@ -19,6 +19,7 @@ from aetia.ingest.case import write_case
 from aetia.model.case import Case
 from aetia.model.errors import BenchError, UnknownPlugin
 from aetia.model.tables import Telemetry
+from aetia.parallel import VARIABLE, thread_count
 
 DETECTOR = {"detector": "toy_sli", "jobs": 2}
 ALL = (
@@ -113,6 +114,27 @@ def test_costs_are_measured_apart(both: BenchResult) -> None:
     assert 0 < row.seconds < 5
     assert row.peak_rss_mb is not None and 20 < row.peak_rss_mb < 4000
     assert rows(both, "toy_oracle", "detected")["d-calm"].seconds is None
+
+
+@pytest.mark.parametrize(("given", "jobs", "limit", "threads"), [
+    (None, 2, 2, 1), (None, 1, 2, None), (None, 2, 1, None), ("3", 2, 2, 3),
+])  # fmt: skip
+def test_workers_that_run_at_once_have_one_thread_each_unless_told_otherwise(
+    toys: Path,
+    suite: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: str | None,
+    jobs: int,
+    limit: int,
+    threads: int | None,
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    if given is not None:
+        monkeypatch.setenv(VARIABLE, given)
+    result = run(suite, "toy_threads", detector="toy_sli", jobs=jobs, limit=limit)
+    messages = {row.failure.message for row in result.cases if row.failure is not None}
+    assert messages == {f"{threads or thread_count()} threads"}
+    assert result.settings["jobs"] == jobs
 
 
 def test_the_paired_comparison_names_the_best_rival(both: BenchResult) -> None:

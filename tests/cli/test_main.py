@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -213,7 +214,71 @@ def test_help_imports_neither_arrow_nor_numpy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_reader_that_leaves_early_is_no_error(incident: Path) -> None:
-    command = f'"{sys.executable}" -m aetia.cli.main diagnose "{incident}" --format json --quiet | head -c 10; exit ${{PIPESTATUS[0]}}'
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0 and done.stderr == ""
+PROGRAM = (sys.executable, "-m", "aetia.cli.main")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["diagnose {incident} --format json --quiet", "plugins", "bench list", "--help"])
+def test_a_reader_that_leaves_early_is_no_error(incident: Path, command: str, unbuffered: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    tokens = [token.format(incident=incident) for token in command.split()]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(
+        [*PROGRAM, *tokens], stdout=writer, stderr=subprocess.PIPE, env=environment, timeout=60, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_device_behind_stdout_is_one_sentence(unbuffered: str) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*PROGRAM, "bench", "list"], stdout=full, stderr=subprocess.PIPE, env=environment, timeout=60, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr == b"aetia: No space left on device; free some space or write elsewhere.\n"
+
+
+BROKEN = """
+from aetia.plugins import plugin
+
+@plugin("localizer", summary="raises", source="none", cost="none")
+class Broken:
+    def localize(self, view, incident, *, seed=0):
+        return {}["nothing"]
+"""
+
+
+def test_an_internal_error_is_told_from_an_abstention(incident: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken_toy.py").write_text(BROKEN, "utf-8")
+    info = tmp_path / "broken_toy-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken_toy\nVersion: 1.0\n", "utf-8")
+    (info / "entry_points.txt").write_text("[aetia.plugins]\nbroken = broken_toy\n", "utf-8")
+    command = [*PROGRAM, "diagnose", str(incident), "--localizer", "broken_toy", "--quiet"]
+    said: dict[str, str] = {}
+    for wanted in ("", "0", "1"):
+        path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "PYTHONPATH": path, "AETIA_TRACEBACK": wanted}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+        assert (done.returncode, done.stdout) == (70, "")
+        said[wanted] = done.stderr
+    assert said[""] == said["0"] and said[""].count("\n") == 1
+    assert said[""].startswith("aetia: internal error (KeyError: 'nothing'); ") and "AETIA_TRACEBACK=1" in said[""]
+    assert said["1"].startswith("Traceback") and "broken_toy.py" in said["1"] and said["1"].endswith(said[""])
+
+
+def test_an_interruption_is_said_in_one_word_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    command = [*PROGRAM, "lab", "sim", str(tmp_path / "suite"), "--cases", "50"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        assert running.stderr.readline().startswith("aetia: simulating")  # the first second is over
+        running.send_signal(signal.SIGINT)
+        rest = running.stderr.read()
+    assert running.returncode == 130 and rest.endswith("aetia: interrupted.\n") and "Traceback" not in rest
+    assert all((case / "case.json").is_file() for case in tmp_path.glob("suite/*"))
+    assert not list(tmp_path.glob("suite/.*"))

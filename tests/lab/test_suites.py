@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import subprocess
+import sys
 
 import pytest
 
@@ -93,6 +95,29 @@ def test_given_scenarios_become_case_folders(tmp_path):
     drawn = [draw_scenario(Draw(id=f"x{i}", system=system, kind="gc", seed=i)) for i in range(2)]
     assert [case.id for case in simulate_suite(tmp_path, drawn)] == ["x0", "x1"]
     assert (tmp_path / "x1" / "case.json").is_file()
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from aetia.lab.sim import large_incident, suite
+from aetia.model.errors import IngestError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+out = Path(sys.argv[1])
+for write in (lambda: suite(out / "suite", 1, 1, services=(5, 5)), lambda: large_incident(out / "large", spans=1000, logs=10, metrics=10)):
+    try:
+        write()
+    except IngestError as error:
+        print(error)
+"""
+
+
+def test_nothing_is_left_where_nothing_could_be_written(tmp_path):
+    command = [sys.executable, "-c", FULL, str(tmp_path / "deep" / "er")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.count("cannot be written: file too large") == 2, done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_faults_are_refused_by_name(tmp_path):

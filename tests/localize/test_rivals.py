@@ -224,6 +224,33 @@ def test_nothing_in_means_nothing_out_with_a_reason(name: str) -> None:
         assert answer.hypotheses == () and answer.abstained
 
 
+def changed(rows: pa.Table, name: str, values: object) -> pa.Table:
+    field = rows.schema.field(name)
+    return rows.set_column(rows.schema.get_field_index(name), field, pa.array(values, field.type))
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_spans_that_name_no_service_are_no_evidence_and_no_obstacle(name: str) -> None:
+    nameless = changed(spans(slow="stock"), "service", [None] * len(spans()))
+    answer = localize(name, view(spans=nameless))
+    assert answer.hypotheses == () and answer.abstained
+    with_others = localize(name, view(spans=nameless, logs=logs("cart"), metrics=metrics("stock")))
+    assert bool(with_others.hypotheses) == (with_others.abstained is None)
+
+
+@pytest.mark.parametrize("when", ["before", "now", "ever"])
+@pytest.mark.parametrize("name", RIVALS)
+def test_operations_that_take_no_time_are_no_obstacle(name: str, when: str) -> None:
+    """Warnings are errors here, a division by a duration of zero among them."""
+    rows = spans(slow="stock")
+    begins = np.array(rows["time"].cast(pa.int64()).to_pylist())
+    instant = {"before": begins < INCIDENT.start_ns, "now": begins >= INCIDENT.start_ns, "ever": begins > 0}[when]
+    rows = changed(rows, "duration_ns", np.where(instant, 0, rows["duration_ns"].to_numpy()))
+    answer = localize(name, view(spans=rows))
+    assert bool(answer.hypotheses) == (answer.abstained is None)
+    assert all(np.isfinite(hypothesis.score) for hypothesis in answer.hypotheses)
+
+
 @pytest.mark.parametrize("name", RIVALS)
 def test_answers_depend_neither_on_row_order_nor_on_the_run(name: str) -> None:
     tables = {"spans": spans(slow="price"), "logs": logs("cart"), "metrics": metrics("stock")}

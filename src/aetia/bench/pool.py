@@ -23,6 +23,7 @@ import msgspec
 
 from aetia.bench.messages import Answered, Begin, Finished, Inbox, Message, Task, Unable, frame
 from aetia.bench.scoring import Answer, Failure
+from aetia.parallel import VARIABLE
 
 GRACE_SECONDS = 2.0
 LOAD_LIMIT_SECONDS = 600.0
@@ -44,9 +45,8 @@ class Pool(Generic[K]):
             self._waiting.put(item)
         self.results: Queue[tuple[K, Message | None] | BaseException] = Queue()
         self._stop = threading.Event()
-        self._jobs = max(1, jobs)
-        count = min(self._jobs, len(tasks))
-        self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(count)]
+        self._workers = min(max(1, jobs), len(tasks))
+        self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(self._workers)]
 
     def start(self) -> None:
         for thread in self._threads:
@@ -77,7 +77,7 @@ class Pool(Generic[K]):
     def _run(self, key: K, task: Task, worker: Worker | None) -> Worker | None:
         """One task to its end, over as many workers as it kills; the worker that is left."""
         while task.localizers and not self._stop.is_set():
-            worker = worker or Worker(self._jobs)
+            worker = worker or Worker(self._workers)
             done = worker.run(task, lambda message: self.results.put((key, message)), self._stop)
             if not worker.alive:
                 worker.close()
@@ -89,11 +89,11 @@ class Pool(Generic[K]):
 class Worker:
     """One process and the pipes to it."""
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, workers: int) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
             [sys.executable, "-m", "aetia.bench.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self._errors, env=_environment(jobs), bufsize=0,
+            stderr=self._errors, env=_environment(workers), bufsize=0,
         )  # fmt: skip
         self.alive = True
         self._inbox = Inbox()
@@ -186,10 +186,13 @@ class Worker:
                 pipe.close()
 
 
-def _environment(jobs: int) -> dict[str, str]:
-    """The parent's environment with its import path, and no more numeric threads than its share of the
-    cores."""
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    numeric = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+def _environment(workers: int) -> dict[str, str]:
+    """What one of some workers gets: the parent's environment with its import path, and threads by its share of the
+    cores. Several workers have one thread of Aetia's own each, because threads that wait for one another's cores would
+    be counted as a localizer's time; a number that the caller set stays."""
+    share = str(max(1, (os.cpu_count() or 1) // workers))
+    threads: dict[str, str] = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), share)
+    if workers > 1:
+        threads[VARIABLE] = os.environ.get(VARIABLE) or "1"
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    return {**os.environ, **numeric, "PYTHONPATH": path}
+    return {**os.environ, **threads, "PYTHONPATH": path}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from aetia.bench.calibration import Reliability, RiskCoverage
 from aetia.bench.intervals import Estimate
 from aetia.bench.scoring import Score
-from aetia.model.errors import BenchError
+from aetia.model.errors import BenchError, ReportError
+from aetia.report.writing import write_atomic
 
 SCHEMA = "aetia.bench/1"
 UNPERTURBED = "none"
@@ -176,24 +176,27 @@ def write_result(result: BenchResult, path: Path) -> None:
     Raises BenchError when the folder cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        write_atomic(path, msgspec.json.format(msgspec.json.encode(result), indent=1).decode())
     except OSError as error:
         raise BenchError(f"{path}: cannot be written ({error.strerror}); choose another --json path.") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(result), indent=1))
-        Path(name).replace(path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise BenchError(
-            f"{path}: cannot be written ({error.strerror}); free some space or choose another path."
-        ) from error
+    except ReportError as error:
+        raise BenchError(str(error)) from error
+
+
+class _Frame(msgspec.Struct, frozen=True):
+    """What tells a bench result from other JSON. `BenchResult` has a default for everything, and would take any."""
+
+    schema: Literal["aetia.bench/1"]
+    results: msgspec.Raw
+    cases: msgspec.Raw
 
 
 def read_result(path: Path) -> BenchResult:
     """Read what `write_result` wrote. Raises BenchError with the place when it is something else."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=BenchResult)
+        data = path.read_bytes()
+        msgspec.json.decode(data, type=_Frame)
+        return msgspec.json.decode(data, type=BenchResult)
     except OSError as error:
         raise BenchError(
             f"{path}: cannot be read ({error.strerror}); give a file written by `aetia bench run --json`."

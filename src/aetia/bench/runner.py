@@ -83,13 +83,14 @@ def run(
     plugins.find("detector", detector)
     modules = {name: code_hash(plugins.find("localizer", name).module) for name in names}
     plan = _Plan(names, modules, (seed, timeout_s, detector), Record(record_path(path), resume=resume))
+    workers = max(1, jobs or os.cpu_count() or 1)
     try:
-        rows = _execute(plan, work, jobs or os.cpu_count() or 1, progress)
+        rows = _execute(plan, work, workers, progress)
     finally:
         plan.record.close()
     described: dict[str, object] = {
         "localizers": list(names), "onset": list(onsets), "perturb": list(variants), "timeout_s": timeout_s,
-        "seed": seed, "detector": detector, "limit": limit,
+        "seed": seed, "detector": detector, "limit": limit, "jobs": workers,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }  # fmt: skip
     result = summarise(rows, settings=described)

@@ -123,9 +123,12 @@ def _build(target: Path, fill: Callable[[Path], None]) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-        fill(scratch)
+        # The scratch folder is closed to everyone else; a folder made inside has the mode of any other.
+        folder = scratch / "new"
+        folder.mkdir()
+        fill(folder)
         if not target.is_dir():  # somebody else may have been faster
-            scratch.rename(target)
+            folder.rename(target)
     except OSError as error:
         place = error.filename or target
         raise BenchError(

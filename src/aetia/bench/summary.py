@@ -21,6 +21,7 @@ from aetia.bench.result import (
     Row,
 )
 from aetia.bench.scoring import case_values, class_counts, counts_in_recall
+from aetia.model.faults import FAULT_CLASSES
 
 POOLED = "all"
 Groups = dict[tuple[str, str, str, str], dict[str, list[Row]]]
@@ -56,7 +57,7 @@ def _result(
     cases = [row for row in rows if counts_in_recall(row)]
     bootstrap = ClusterBootstrap([row.cluster for row in cases], draws=draws)
     values = case_values(cases)
-    counts = np.array([class_counts(row) for row in cases]).reshape(len(cases), 3, -1)
+    counts = np.array([class_counts(row) for row in cases]).reshape(len(cases), 3, len(FAULT_CLASSES))
     outcomes = [row.outcome for row in rows if row.kind != "unlabelled"]
     seconds = [row.seconds for row in rows if row.seconds is not None]
     errors = [row.onset_error_s for row in cases if row.onset_error_s is not None]

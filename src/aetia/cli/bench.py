@@ -13,6 +13,7 @@ from aetia.cli.progress import StageProgress
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
+    from aetia.bench.result import BenchResult
     from aetia.bench.runner import Progress
 
 app = App(name="bench", help="Measure localizers on suites of cases.")
@@ -89,10 +90,8 @@ def run(
     quiet:
         No progress on stderr, no table on stdout.
     """
-    from aetia.bench.leaderboard import report as make_report
     from aetia.bench.runner import run as run_bench
     from aetia.model.errors import UsageError
-    from aetia.report.writing import write_atomic
 
     if not suites:
         raise UsageError("no suite was named; name one (`aetia bench list`) or a folder of cases.")
@@ -102,13 +101,21 @@ def run(
             json_path=json, resume=not fresh, timeout_s=timeout, seed=seed, perturb=perturb, limit=limit,
             progress=progress,
         )  # fmt: skip
+    _publish(result, markdown, html, quiet=quiet)
+    return 0
+
+
+def _publish(result: BenchResult, markdown: Path | None, html: Path | None, *, quiet: bool) -> None:
+    """The leaderboard to the files that were named, and to stdout."""
+    from aetia.bench.leaderboard import report as make_report
+    from aetia.report.writing import write_atomic
+
     if markdown is not None:
         write_atomic(markdown, make_report(result, format="markdown"))
     if html is not None:
         write_atomic(html, make_report(result, format="html"))
     if not quiet:
         print(make_report(result, format="text", width=_width()), end="")
-    return 0
 
 
 @app.command

@@ -37,6 +37,8 @@ class MicroRank:
         if reason:
             return ranked({}, nothing=reason)
         spans, operations = view.spans, len(view.names.operations)
+        if not operations:
+            return ranked({}, nothing="no span names a service")
         base, now = view.span_masks
         slow = slow_traces(spans, base, operations)[spans.root] & now & (spans.operation >= 0)
         fast = now & ~slow & (spans.operation >= 0)

@@ -72,7 +72,8 @@ def trace_part(view: View) -> F64:
     ]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = ninety[1] / np.maximum(ninety[0], 1.0)
-    bounded = np.where(ratio > SPIKE, 1.0 - SPIKE / ratio, 0.0)
+    # SPIKE itself stands in for smaller ratios, zero among them: an operation may take no time at all.
+    bounded = 1.0 - SPIKE / np.fmax(ratio, SPIKE)
     owner = np.array([service for service, _ in view.names.operations])
     return largest(view, owner, bounded)
 

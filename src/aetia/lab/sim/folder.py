@@ -1,9 +1,9 @@
-"""Writes case folders chunk by chunk, complete or not at all."""
+"""Writes case folders chunk by chunk, complete or not at all, and takes back folders that nothing got into."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,21 @@ class TableFile:
 
 
 @contextmanager
+def no_empty_folders(target: Path) -> Generator[None]:
+    """Folders from the target upwards that were not there before and hold nothing afterwards are removed."""
+    absent = [folder for folder in (target, *target.parents) if not folder.exists()]
+    try:
+        yield
+    finally:
+        for folder in absent:
+            with suppress(OSError):  # it holds something, or it was never made
+                folder.rmdir()
+
+
+@contextmanager
 def case_folder(target: Path, *, overwrite: bool = False) -> Generator[CaseFolder, None, None]:
     """A case folder that appears when everything is written. Raises IngestError when it cannot be written."""
-    with new_folder(target, overwrite=overwrite) as scratch:
+    with no_empty_folders(target.parent), new_folder(target, overwrite=overwrite) as scratch:
         folder = CaseFolder(scratch)
         try:
             yield folder

@@ -219,17 +219,21 @@ class MetricWriter:
             "pool_pending": pending,
             "disk_io": noisy(disk, 0.15),
         }
+        blocks["restarts"], blocks["uptime"] = self._lives(shape, rng)
         dead = self._dead()
+        return [Block(key, np.where(dead, np.nan, values), "instance") for key, values in blocks.items()]
+
+    def _lives(self, shape: tuple[int, int], rng: np.random.Generator) -> tuple[F64, F64]:
+        """Restarts per second and seconds since the last one, shape (instances, samples)."""
         restarts = np.zeros(shape)
-        uptime = np.arange(1, self.samples + 1) * float(self.step) + rng.uniform(3600, 900_000, (len(services), 1))
-        for instance, times in state.restarts.items():
+        uptime = np.arange(1, self.samples + 1) * float(self.step) + rng.uniform(3600, 900_000, (shape[0], 1))
+        for instance, times in self.state.restarts.items():
             for back in times:
                 slot = min(int(back // self.step), self.samples - 1)
                 restarts[instance, slot] += 1.0 / self.step
                 after = np.arange(slot, self.samples)
                 uptime[instance, after] = (after + 1) * self.step - back
-        blocks |= {"restarts": restarts, "uptime": uptime}
-        return [Block(key, np.where(dead, np.nan, values), "instance") for key, values in blocks.items()]
+        return restarts, uptime
 
     def _pool(self, open_: F64, size: F64, rng: np.random.Generator) -> tuple[F64, F64]:
         used = np.clip(np.rint(open_ * 0.5 + rng.poisson(0.6, open_.shape)), 0, size)

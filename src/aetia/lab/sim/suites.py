@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from aetia.ingest.case import write_case
 from aetia.lab.sim.draw import Draw, draw_scenario
+from aetia.lab.sim.folder import no_empty_folders
 from aetia.lab.sim.run import simulate
 from aetia.lab.sim.scenario import FAULTS, NON_FAULTS, Scenario
 from aetia.lab.sim.system import System, make_system
@@ -103,28 +104,31 @@ def suite(
 ) -> list[Case]:
     """Write a suite: one case folder each under `out`. The same arguments give identical files.
 
-    `progress` is called with (cases done, cases in all). Raises IngestError when a folder cannot be written.
+    `progress` is called with (cases done, cases in all). Raises IngestError when a folder cannot be written; the
+    cases that were finished before stay.
     """
-    cases: list[Case] = []
-    for case, telemetry in generate(
+    drawn = generate(
         n_cases, systems, seed, faults=faults, services=services, windows_given=windows_given, two_roots=two_roots
-    ):
-        write_case(out / case.id, case, telemetry, overwrite=overwrite)
-        cases.append(case)
-        if progress is not None:
-            progress(len(cases), n_cases)
-    return cases
+    )
+    return _write(out, drawn, n_cases, overwrite=overwrite, progress=progress)
 
 
 def simulate_suite(
     out: Path, scenarios: Sequence[Scenario], *, overwrite: bool = False, progress: Progress | None = None
 ) -> list[Case]:
     """Write given scenarios as a suite of case folders named by their ids."""
+    drawn = (simulate(scenario) for scenario in scenarios)
+    return _write(out, drawn, len(scenarios), overwrite=overwrite, progress=progress)
+
+
+def _write(
+    out: Path, drawn: Iterable[tuple[Case, Telemetry]], count: int, *, overwrite: bool, progress: Progress | None
+) -> list[Case]:
     cases: list[Case] = []
-    for scenario in scenarios:
-        case, telemetry = simulate(scenario)
-        write_case(out / case.id, case, telemetry, overwrite=overwrite)
-        cases.append(case)
-        if progress is not None:
-            progress(len(cases), len(scenarios))
+    with no_empty_folders(out):
+        for case, telemetry in drawn:
+            write_case(out / case.id, case, telemetry, overwrite=overwrite)
+            cases.append(case)
+            if progress is not None:
+                progress(len(cases), count)
     return cases

@@ -317,6 +317,43 @@ def _place(
     return instances, placed, nodes
 
 
+def _operation(draft: _Draft, calls: list[Call], rng: np.random.Generator) -> Operation:
+    return Operation(
+        service=draft.service,
+        name=draft.name,
+        work_s=float(np.exp(rng.uniform(np.log(0.0015), np.log(0.012)))),
+        sigma=float(rng.uniform(0.3, 0.6)),
+        pre_share=float(rng.uniform(0.3, 0.7)),
+        steps=_steps(calls, rng),
+        internal=f"{ACTIONS[int(rng.integers(len(ACTIONS)))]}_internal" if rng.random() < 0.15 else None,
+    )
+
+
+def _services(
+    names: list[str], layers: list[int], instances: list[tuple[str, ...]], queued: set[int], rng: np.random.Generator
+) -> list[Service]:
+    services: list[Service] = []
+    first = 0
+    for index, name in enumerate(names):
+        memory = float(rng.uniform(0.12, 0.7)) * 2**30
+        services.append(
+            Service(
+                name=name,
+                layer=layers[index],
+                first=first,
+                instances=instances[index],
+                utilisation=float(rng.uniform(0.08, 0.36)),
+                memory_bytes=memory,
+                memory_limit_bytes=memory * float(rng.uniform(1.5, 2.6)),
+                pool_size=int(rng.choice([10, 16, 20, 32, 50])),
+                runtime=str(rng.choice(["jvm", "jvm", "go", "python", "node"])),
+                queue=index in queued,
+            )
+        )
+        first += len(instances[index])
+    return services
+
+
 def make_system(n_services: int, seed: int, shape: Shape | None = None) -> System:
     """A random system of exactly `n_services` services (5 to 500), all of them reachable from an entry.
 
@@ -339,42 +376,11 @@ def make_system(n_services: int, seed: int, shape: Shape | None = None) -> Syste
     drafts = _drafts(names, layers, protocol, rng)
     _wire(drafts, kind, queued, rng)
     externals, uses = _externals(names, layers, rng)
-    operations: list[Operation] = []
-    for draft in drafts:
-        calls = draft.calls + _external_calls(draft.service, uses, externals, rng)
-        operations.append(
-            Operation(
-                service=draft.service,
-                name=draft.name,
-                work_s=float(np.exp(rng.uniform(np.log(0.0015), np.log(0.012)))),
-                sigma=float(rng.uniform(0.3, 0.6)),
-                pre_share=float(rng.uniform(0.3, 0.7)),
-                steps=_steps(calls, rng),
-                internal=f"{ACTIONS[int(rng.integers(len(ACTIONS)))]}_internal" if rng.random() < 0.15 else None,
-            )
-        )
+    operations = [_operation(d, d.calls + _external_calls(d.service, uses, externals, rng), rng) for d in drafts]
     instances, placed, nodes = _place(names, layers, rng)
     entries = tuple(i for i, draft in enumerate(drafts) if draft.layer == 0)
     weights = 1.0 / np.arange(1, len(entries) + 1) ** 0.7
-    services: list[Service] = []
-    first = 0
-    for index, name in enumerate(names):
-        memory = float(rng.uniform(0.12, 0.7)) * 2**30
-        services.append(
-            Service(
-                name=name,
-                layer=layers[index],
-                first=first,
-                instances=instances[index],
-                utilisation=float(rng.uniform(0.08, 0.36)),
-                memory_bytes=memory,
-                memory_limit_bytes=memory * float(rng.uniform(1.5, 2.6)),
-                pool_size=int(rng.choice([10, 16, 20, 32, 50])),
-                runtime=str(rng.choice(["jvm", "jvm", "go", "python", "node"])),
-                queue=index in queued,
-            )
-        )
-        first += len(instances[index])
+    services = _services(names, layers, instances, queued, rng)
     return replace(
         System(
             name=f"sim-{kind}-{n_services}-{seed}",
