@@ -170,3 +170,10 @@ def test_quantile_labels_become_names():
         None,
         None,
     ]
+
+
+def test_min_in_a_name_is_the_minimum_and_in_a_unit_minutes() -> None:
+    least = recognise("http.server.request.duration_min")
+    assert (least.what, least.statistic, least.scale) == ("latency", "min", 1.0)
+    assert recognise("http.server.request.duration_min", unit="s").scale == 1e3
+    assert recognise("response.delay", unit="min").scale == 6e4

@@ -285,7 +285,9 @@ def _unit(what: str, words: tuple[str, ...], unit: str) -> tuple[str, float]:
     """Shown unit and scale; where neither unit nor name tells, values stay as they are."""
     lower = unit.lower()
     for told in (lower, *reversed(words)):
-        if what != "cpu" and what in _DURATIONS and told in _LENGTH_MS and (told == lower or len(told) > 1):
+        # In a name `min` is the minimum and single letters are anything; minutes have to be given as the unit.
+        spoken = told == lower or (len(told) > 1 and told != "min")
+        if what != "cpu" and what in _DURATIONS and told in _LENGTH_MS and spoken:
             return "ms", _LENGTH_MS[told]
         if told in _SHARES and (told == lower or told in _SHARE_WORDS):
             return "share", _SHARES[told]

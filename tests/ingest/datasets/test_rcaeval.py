@@ -104,6 +104,7 @@ def test_wide_metrics_become_points_of_services_and_machines(root: Path) -> None
     assert kinds["frontend", "container-cpu-usage-seconds-total"] == ("counter", None)
     assert kinds["cart", "container-cpu-usage-seconds-total"] == ("gauge", None)  # it falls: a rate by that name
     assert kinds["cart", "container-memory-usage-bytes"] == ("gauge", "bytes")
+    assert kinds["cart", "latency-50"] == ("gauge", "s")
 
 
 def test_traces_and_logs_follow_the_names_of_the_metrics(root: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,6 +29,7 @@ _TEXTS = (
     "traceID", "spanID", "parentSpanID", "serviceName", "methodName", "operationName", "message", "level",
     "container_name", "pod_name", "log_template", "error",
 )  # fmt: skip
+_LATENCY = re.compile(r"latency(-\d+)?")
 _RISES = 3
 _GRPC_ERRORS = tuple(str(code) for code in range(1, 17))
 
@@ -57,6 +59,8 @@ def _series(column: str, entity: str | None, metric: str, *, values: NDArray[np.
     # The node exporter names all its metrics `node_…`: their entity is a machine, not a service.
     machine = metric.startswith(("node-", "node_"))
     unit = next((unit for word, unit in _UNITS.items() if metric.endswith(word)), None)
+    # The mesh's quantiles are in seconds; their names do not say so.
+    unit = "s" if unit is None and _LATENCY.fullmatch(metric) else unit
     return Series(
         column, metric, unit=unit, type="counter" if _is_counter(metric, values) else "gauge",
         service=None if machine else entity, node=entity if machine else None,
