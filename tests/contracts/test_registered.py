@@ -57,7 +57,8 @@ def test_no_check_has_gone_missing() -> None:
 @pytest.mark.parametrize("name", plugins.names("channel"))
 def test_the_battery_has_something_for_every_channel_to_find(name: str) -> None:
     channel = plugins.create("channel", name)
-    said = [channel.observe(s.shared_view).findings for s in (contracts.ordinary(), contracts.host_trouble())]
+    incidents = contracts.ordinary(), contracts.host_trouble(), contracts.mesh_trouble()
+    said = [channel.observe(situation.shared_view).findings for situation in incidents]
     assert any(said), "add trouble of this kind to aetia.contracts.shop"
 
 

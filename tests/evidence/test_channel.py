@@ -13,6 +13,7 @@ from aetia.plugins import names
 from aetia.signals.view import View
 
 CHANNELS = names("channel")
+ANY_METRIC = ("metric_shift", "stray")
 SURGE = 4.0
 
 
@@ -44,8 +45,8 @@ def surge() -> View:
 
 def test_there_are_as_many_channels_as_there_were() -> None:
     expected = {
-        "alerts", "branch_mix", "changes", "edge_gap", "errors", "hosts", "latency", "log_novelty", "metric_shift",
-        "network", "pools", "resources", "restarts", "runtime", "silence", "span_events",
+        "alerts", "branch_mix", "call_mix", "changes", "edge_gap", "errors", "hosts", "latency", "log_novelty", "metric_shift",
+        "network", "pools", "resources", "restarts", "runtime", "silence", "span_events", "stray",
     }  # fmt: skip
     assert expected <= set(CHANNELS)
 
@@ -64,7 +65,7 @@ def test_a_quiet_time_is_silent_and_says_why(name: str) -> None:
 @pytest.mark.parametrize("name", CHANNELS)
 def test_four_times_the_load_is_no_fault(name: str) -> None:
     findings = read(name, surge()).findings
-    if name == "metric_shift":  # traffic that rose is what it is there to report, as somebody's symptom
+    if name in ANY_METRIC:  # traffic that rose is what they are there to report, as somebody's symptom
         assert not any(finding.own for finding in findings)
     else:
         assert findings == ()
@@ -74,7 +75,7 @@ def test_four_times_the_load_is_no_fault(name: str) -> None:
 def test_half_the_load_is_no_fault_of_anybody_below_the_entry(name: str) -> None:
     # Nobody calls the entry: whether it went silent or was asked less cannot be told from inside.
     findings = read(name, half()).findings
-    if name == "metric_shift":
+    if name in ANY_METRIC:
         assert not any(finding.own for finding in findings)
     else:
         assert [f.entity.service for f in findings if f.entity.service != "web" or f.score > 0.3] == []

@@ -3,7 +3,24 @@
 from __future__ import annotations
 
 import pytest
-from small_shop import CONTAMINATED_S, Call, blamed, everybody, from_onset, gauges, look, measured, read, steady, told
+from small_shop import (
+    CONTAMINATED_S,
+    SECOND,
+    START,
+    Call,
+    blamed,
+    everybody,
+    from_onset,
+    gauges,
+    look,
+    measured,
+    read,
+    steady,
+    table,
+    told,
+)
+
+from aetia.model.tables import SPANS
 
 
 def unanswered(service: str):
@@ -78,3 +95,18 @@ def test_when_all_metrics_stop_it_is_the_collector() -> None:
     metrics = gauges(*everybody("container_cpu_usage_percent", lambda second: 5.0 if second < 0 else None),
                      ("node_load1", {"node": "n"}, steady(1.0)))  # fmt: skip
     assert read("silence", look(metrics=metrics)).findings == ()
+
+
+def test_instances_that_nobody_places_in_a_service_are_passed_over() -> None:
+    rows = [
+        {
+            "time": START + k * SECOND,
+            "trace_id": f"{k:x}",
+            "span_id": "a",
+            "instance": "i-1",
+            "name": "x",
+            "duration_ns": 5,
+        }
+        for k in range(300)
+    ]
+    assert read("silence", look(spans=table(SPANS, rows))).findings == ()

@@ -185,3 +185,8 @@ def test_tail_scores_without_a_null_claim_little_and_nan_scores_nothing():
     assert stats.tail_score(3.0, []) == pytest.approx(np.log(10) / np.log(1e6))
     assert stats.tail_score(np.nan, [1.0, 2.0]) == 0.0
     assert stats.tail_score(np.inf, [1.0, 2.0]) == 1.0
+
+
+def test_fisher_p_of_a_proportion_that_fell_is_close_to_one_and_overflows_nothing():
+    assert stats.fisher_p([4000], [4451], [5], [4451]) == pytest.approx(1.0)
+    assert stats.fisher_p([5], [4451], [4000], [4451]) == pytest.approx(0.0)

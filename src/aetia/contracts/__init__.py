@@ -20,7 +20,17 @@ from aetia.contracts.batteries import (
 )
 from aetia.contracts.readers import reads_its_own_layout
 from aetia.contracts.rules import ContractBroken
-from aetia.contracts.situations import Situation, awkward, host_trouble, many, ordinary, permuted, quiet, renamed
+from aetia.contracts.situations import (
+    Situation,
+    awkward,
+    host_trouble,
+    many,
+    mesh_trouble,
+    ordinary,
+    permuted,
+    quiet,
+    renamed,
+)
 
 __all__ = [
     "BUDGET_S",
@@ -36,6 +46,7 @@ __all__ = [
     "checks",
     "host_trouble",
     "many",
+    "mesh_trouble",
     "ordinary",
     "permuted",
     "quiet",

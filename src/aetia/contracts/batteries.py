@@ -26,7 +26,17 @@ from aetia.contracts.rules import (
     sound_reading,
     sure_of,
 )
-from aetia.contracts.situations import Situation, awkward, content, host_trouble, many, ordinary, permuted, renamed
+from aetia.contracts.situations import (
+    Situation,
+    awkward,
+    content,
+    host_trouble,
+    many,
+    mesh_trouble,
+    ordinary,
+    permuted,
+    renamed,
+)
 from aetia.detect.detector import Detector
 from aetia.evidence.channel import Channel
 from aetia.ingest.reader import Reader
@@ -127,7 +137,7 @@ def _channel_battery() -> Iterator[Check]:
     yield Check("100 000 spans stay within the budget", _channel_budget)
     yield Check("measurements are plain JSON values", _channel_measures_plainly)
     yield Check("an entity that is not there is a SignalError", _channel_refuses_strangers)
-    for situation in (ordinary(), host_trouble(), *awkward()):
+    for situation in (ordinary(), host_trouble(), mesh_trouble(), *awkward()):
         yield Check(f"it answers soundly on: {situation}", partial(_channel_answers, situation=situation))
 
 
@@ -136,7 +146,7 @@ def _channel_answers(factory: Factory, situation: Situation) -> None:
 
 
 def _channel_repeats(factory: Factory) -> None:
-    for situation in (ordinary(), host_trouble()):
+    for situation in (ordinary(), host_trouble(), mesh_trouble()):
         first, second = factory().observe(situation.view()), factory().observe(situation.view())
         require(first == second, "two readings of one view differ")
 
@@ -158,7 +168,7 @@ def _channel_ignores_names(factory: Factory) -> None:
 
 
 def _channel_changes_nothing(factory: Factory) -> None:
-    for situation in (ordinary(), host_trouble()):
+    for situation in (ordinary(), host_trouble(), mesh_trouble()):
         _unchanged(situation, lambda s=situation: sound_reading(factory(), s.view()))
 
 
@@ -168,7 +178,7 @@ def _channel_budget(factory: Factory) -> None:
 
 def _channel_measures_plainly(factory: Factory) -> None:
     channel: Channel = factory()
-    for situation in (ordinary(), host_trouble()):
+    for situation in (ordinary(), host_trouble(), mesh_trouble()):
         for finding in channel.observe(situation.shared_view).findings:
             result = channel.measure(situation.shared_view, **finding.args)
             require(plain(result), f"measure({finding.args}) returns values that are no JSON as they stand: {result}")
@@ -179,7 +189,7 @@ def _channel_refuses_strangers(factory: Factory) -> None:
 
     channel: Channel = factory()
     nothing = awkward()[0].shared_view
-    for situation in (ordinary(), host_trouble()):
+    for situation in (ordinary(), host_trouble(), mesh_trouble()):
         for finding in channel.observe(situation.shared_view).findings:
             try:
                 result = channel.measure(nothing, **finding.args)
@@ -199,7 +209,7 @@ def _localizer_battery() -> Iterator[Check]:
     yield Check("probabilities add up to at most one", _localizer_shares_certainty)
     yield Check("nothing that it is given is changed", _localizer_changes_nothing)
     yield Check("100 000 spans stay within the budget", _localizer_budget)
-    for situation in (ordinary(), host_trouble(), *awkward()):
+    for situation in (ordinary(), host_trouble(), mesh_trouble(), *awkward()):
         yield Check(f"it answers soundly on: {situation}", partial(_localizer_answers, situation=situation))
 
 
@@ -236,7 +246,7 @@ def _localizer_ignores_names(factory: Factory) -> None:
 
 
 def _localizer_shares_certainty(factory: Factory) -> None:
-    for situation in (ordinary(), host_trouble(), *awkward()):
+    for situation in (ordinary(), host_trouble(), mesh_trouble(), *awkward()):
         total = sum(sure_of(factory().localize(situation.shared_view, situation.incident, seed=0)))
         require(total <= 1.0 + 1e-6, f"{situation}: probabilities add up to {total}")
 
@@ -262,7 +272,7 @@ def _detector_battery() -> Iterator[Check]:
     yield Check("declared SLIs are measured soundly", _detector_takes_declarations)
     yield Check("nothing that it is given is changed", _detector_changes_nothing)
     yield Check("100 000 spans stay within the budget", _detector_budget)
-    for situation in (ordinary(), host_trouble(), *awkward()):
+    for situation in (ordinary(), host_trouble(), mesh_trouble(), *awkward()):
         yield Check(f"it answers soundly on: {situation}", partial(_detector_answers, situation=situation))
 
 

@@ -7,7 +7,7 @@ that depends on how services are called, or in which order they sort, is found o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ START_NS = 1_750_000_000 * NS_PER_SECOND
 ONSET_NS = START_NS + 240 * NS_PER_SECOND
 BASELINE = Window(START_NS, ONSET_NS)
 INCIDENT = Window(ONSET_NS, ONSET_NS + 120 * NS_PER_SECOND)
-Trouble = Literal["all", "host", "none"]
+Trouble = Literal["all", "host", "mesh", "none"]
 PLAIN: dict[str, str] = {
     name: name
     for name in ("gateway", "basket", "orders", "stock", "prices", "storedb", "host-a", "host-b", "host-c")
@@ -92,13 +92,14 @@ def shop(
     `names` maps the names of PLAIN to those in use. With all `trouble`, in the incident: orders throws, prices works
     longer, the store's database is slow, an instance of basket is replaced, more orders get a discount, cpu, pools,
     collections, restarts and an unknown counter rise, orders was released and alerts went off. With `host`, whatever
-    runs on host-c slows down and nothing else happens.
+    runs on host-c slows down and nothing else happens. With `mesh`, there are no spans but counts of requests and of
+    calls, and orders stops asking stock.
     """
     rng = np.random.default_rng(seed)
     drawn = _requests(requests, rng, trouble=trouble)
     return Telemetry(
-        spans=_spans(drawn, names), logs=_logs(drawn, names, trouble=trouble),
-        metrics=_metrics(rng, names, trouble=trouble),
+        spans=_spans(drawn, names) if trouble != "mesh" else SPANS.empty_table(),
+        logs=_logs(drawn, names, trouble=trouble), metrics=_metrics(rng, names, trouble=trouble),
         changes=_changes(names) if trouble == "all" else CHANGES.empty_table(),
         topology=_table(TOPOLOGY, caller=[names[a] for a, _ in _CALLS], callee=[names[b] for _, b in _CALLS]),
     )  # fmt: skip
@@ -257,6 +258,10 @@ def _metrics(rng: np.random.Generator, names: Mapping[str, str], *, trouble: Tro
                     add(time, gauge.name, rng.normal(gauge.level, gauge.noise) * factor, gauge.unit, "gauge", *place)
                 count = 2.0 + (second // 40 - 5 if now and role == "orders" else 0)
                 add(time, "container_restarts", count, "", "gauge", *place)
+        if trouble == "mesh":
+            for name, attributes, rate in _traffic(names, seldom=second >= 240):
+                rate *= rng.normal(1.0, 0.02)
+                add(time, "requests_per_second", rate, "", "gauge", name, None, None, attributes)
         for caller, callee in _CALLS:
             factor = 6.0 if now and callee == "storedb" else 1.0
             attributes = json.dumps({"source": names[caller], "destination": names[callee]}, ensure_ascii=False)
@@ -264,6 +269,15 @@ def _metrics(rng: np.random.Generator, names: Mapping[str, str], *, trouble: Tro
                 time, "request_duration_ms", rng.normal(20.0, 0.5) * factor, "ms", "gauge", None, None, None, attributes
             )
     return _table(METRICS, **rows)
+
+
+def _traffic(names: Mapping[str, str], *, seldom: bool) -> Iterator[tuple[str | None, str | None, float]]:
+    """(service, attributes, requests per second) of every service and every call."""
+    for role in _SERVICES:
+        yield names[role], None, 8.0 if seldom and role == "stock" else 40.0
+    for caller, callee in _CALLS:
+        attributes = json.dumps({"source": names[caller], "destination": names[callee]}, ensure_ascii=False)
+        yield None, attributes, 8.0 if seldom and callee == "stock" else 40.0
 
 
 def _changes(names: Mapping[str, str]) -> pa.Table:

@@ -121,6 +121,12 @@ def host_trouble() -> Situation:
 
 
 @functools.cache
+def mesh_trouble() -> Situation:
+    """A small incident of which a service mesh tells, without spans."""
+    return Situation("a mesh without spans", shop(trouble="mesh"))
+
+
+@functools.cache
 def quiet() -> Situation:
     """Nothing happens."""
     return Situation("a quiet time", shop(trouble="none"))

@@ -202,6 +202,7 @@ def _breakage(facts: Facts, one: Series, values: F64, usual: F64, run: Stretch) 
         p_value=run.p,
         requests=0,
         affected=0,
+        unit=one.unit,
     )
     return Breakage(onset_ns=onset, end_ns=end, step_ns=frame.step_ns, breach=breach)
 
@@ -230,6 +231,7 @@ def _from_alerts(facts: Facts) -> list[Breakage]:
                 p_value=0.0,
                 requests=0,
                 affected=0,
+                unit="",
             )
         found.append(Breakage(onset_ns=time, end_ns=time + ALERT_GAP_NS, step_ns=0, breach=breach))
     return found
@@ -279,6 +281,7 @@ def _loud(facts: Facts, count: F64, starts: I64, step: int, baseline: Window | N
             p_value=run.p,
             requests=0,
             affected=0,
+            unit="lines/s",
         )
         found.append(Breakage(onset_ns=onset, end_ns=end, step_ns=step, breach=breach))
     return found

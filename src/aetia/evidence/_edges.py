@@ -8,7 +8,7 @@ import numpy as np
 
 from aetia.evidence._memo import once, once_for_facts
 from aetia.signals.frames import I32, I64, KIND_CLIENT, KIND_PRODUCER, Bool
-from aetia.signals.keys import dense_groups, dense_rows, sorted_in_groups
+from aetia.signals.keys import dense_rows, sorted_in_groups, stable_order
 from aetia.signals.paths import deepest_error
 from aetia.signals.red import edge_calls, service_entry_mask
 from aetia.signals.view import Facts, View
@@ -47,11 +47,11 @@ def is_waiting(view: View) -> Bool:
 
     def build(facts: Facts) -> Bool:
         spans = facts.spans
-        children = np.bincount(spans.parent[spans.parent >= 0], minlength=len(spans))
-        remote = np.zeros(len(spans), np.bool_)
         child = np.flatnonzero(spans.parent >= 0)
-        crossing = child[spans.service[child] != spans.service[spans.parent[child]]]
-        remote[spans.parent[crossing]] = True
+        above = spans.parent[child]
+        children = np.bincount(above, minlength=len(spans))
+        remote = np.zeros(len(spans), np.bool_)
+        remote[above[np.flatnonzero(spans.service[child] != spans.service[above])]] = True
         told = (spans.kind == KIND_CLIENT) | (spans.kind == KIND_PRODUCER) | (spans.peer >= 0)
         return told | (remote & (children == 1))
 
@@ -72,12 +72,16 @@ def by_own_time(view: View, node: I32 | None = None) -> I64:
     """Spans that do not wait for another party, in order of operation, then `node` (per span, -1 unknown) where it is
     given, then exclusive time: groups of them need no further sort, whatever the windows."""
 
-    def build(facts: Facts) -> I64:
+    def by_time(facts: Facts) -> I64:
         rows = np.flatnonzero(~is_waiting(view) & (facts.spans.operation >= 0))
+        return rows[stable_order(facts.spans.exclusive_ns[rows])]
+
+    def build(facts: Facts) -> I64:
+        rows = once_for_facts(view, "spans in order of own time", by_time)
         group = facts.spans.operation[rows].astype(np.int64) + 1
         if node is not None:
             group = group * (int(node.max(initial=-1)) + 2) + node[rows] + 1
-        return rows[sorted_in_groups(facts.spans.exclusive_ns[rows], dense_groups(group)[1])]
+        return rows[stable_order(group)]
 
     return once_for_facts(view, "spans by own time" if node is None else "spans by node and own time", build)
 

@@ -17,7 +17,17 @@ def covered_seconds(times_ns: np.ndarray, mask: Bool) -> float:
     """Seconds in which anything was observed: 5 s bins that hold at least one time. Data may have gaps of hours."""
     if not mask.any():
         return 0.0
-    return len(distinct(times_ns[mask] // COVERAGE_BIN_NS)) * COVERAGE_BIN_NS / 1e9
+    return len(distinct(times_ns[np.flatnonzero(mask)] // COVERAGE_BIN_NS)) * COVERAGE_BIN_NS / 1e9
+
+
+def span_seconds(view: View) -> tuple[float, float]:
+    """Seconds in which any span of the baseline and of the incident began."""
+
+    def measure(v: View) -> tuple[float, float]:
+        base, incident = v.span_masks
+        return covered_seconds(v.spans.start_ns, base), covered_seconds(v.spans.start_ns, incident)
+
+    return once(view, "seconds with spans", measure)
 
 
 def traffic_ratio(view: View) -> F64:
@@ -34,11 +44,13 @@ def _traffic_ratio(view: View) -> F64:
     spans = view.spans
     if len(spans):
         base, incident = view.span_masks
-        seconds = covered_seconds(spans.start_ns, base), covered_seconds(spans.start_ns, incident)
+        seconds = span_seconds(view)
         if min(seconds) > 0:
             named = spans.service >= 0
-            before = np.bincount(spans.service[base & named], minlength=count) / seconds[0]
-            after = np.bincount(spans.service[incident & named], minlength=count) / seconds[1]
+            before, after = (
+                np.bincount(spans.service[np.flatnonzero(mask & named)], minlength=count) / length
+                for mask, length in zip((base, incident), seconds, strict=True)
+            )
             np.divide(after, before, out=ratio, where=before > 0)
     moved = shifts(view)
     for row, series in enumerate(view.metrics.series):

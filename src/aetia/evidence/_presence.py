@@ -41,7 +41,7 @@ def _build(view: View) -> Presence:
 
 def _rows(instance: I32, mask: Bool, n: int) -> I64:
     """Rows of each instance inside a mask, shape (n,)."""
-    return np.bincount(instance[mask] + 1, minlength=n + 1)[1:]
+    return np.bincount(instance[np.flatnonzero(mask)] + 1, minlength=n + 1)[1:]
 
 
 def _heard(facts: Facts) -> tuple[I64, I64]:

@@ -12,6 +12,9 @@ from aetia.signals.frames import F64, I64
 from aetia.signals.view import View
 
 FULL_EFFECT = float(np.log(2.0))
+HUGE_EFFECT, HUGE_SHARE = float(np.log(16.0)), 0.5
+"""The same added delay is a larger factor where less was usual, so deeper down: half of a rise's score waits for a
+sixteenfold one."""
 COMMON_CALLEE = 0.9
 EXPLAINS = 0.8
 MIN_CALLERS = 2
@@ -75,7 +78,9 @@ def _worst(view: View, what: str) -> tuple[I64, F64, F64]:
             continue
         rising = moved.direction[row] * (series.bad or 1) > 0
         z = float(moved.z[row]) if rising else 0.0
-        score = float(believed(z, float(moved.usual_z[row]))) * min(1.0, float(moved.effect[row]) / FULL_EFFECT)
+        effect = float(moved.effect[row])
+        score = float(believed(z, float(moved.usual_z[row]))) * min(1.0, effect / FULL_EFFECT)
+        score *= 1.0 - HUGE_SHARE * (1.0 - min(1.0, effect / HUGE_EFFECT))
         if row_of[series.service] < 0 or score > strength[series.service]:
             row_of[series.service], strength[series.service] = row, score
             delta[series.service] = abs(float(moved.level[row] - moved.base[row])) if rising else 0.0
@@ -94,6 +99,13 @@ def _common_callee(view: View, score: F64) -> tuple[F64, I64]:
             blame[code] = float(score[above].mean())
             best[code] = int(above[np.argmax(score[above])])
     return blame, best
+
+
+def callers_and_callees(view: View, *, common: bool) -> str:
+    """The end of a claim: what was taken off, which is nothing where no calls are known."""
+    if common:
+        return ", like that of every caller"
+    return ", more than its callees explain" if len(view.topology.caller) else ""
 
 
 def explained_by_callees(view: View, delta: F64) -> F64:

@@ -41,27 +41,27 @@ def group_shift(values_ns: I64, group: I64, incident: Bool, n_groups: int) -> Gr
         order = sorted_in_groups(values_ns, group)
         g, ordered, inc = group[order], values_ns[order], incident[order]
     ordered = ordered / NS_PER_MS
-    n_incident = np.bincount(g[inc], minlength=n_groups)
-    n_base = np.bincount(g[~inc], minlength=n_groups)
+    # Rows by number: a mask of many short runs takes four times as long to gather by.
+    before, during = np.flatnonzero(~inc), np.flatnonzero(inc)
     test = auc_of_sorted(ordered, g, inc, n_groups)
     auc, p = np.nan_to_num(test.auc, nan=0.5), np.nan_to_num(test.p_greater, nan=1.0)
-    base_median, base_p90 = _quantiles(ordered[~inc], g[~inc], n_groups)
-    incident_median, incident_p90 = _quantiles(ordered[inc], g[inc], n_groups)
+    base_median, base_p90 = _quantiles(ordered[before], g[before], n_groups)
+    incident_median, incident_p90 = _quantiles(ordered[during], g[during], n_groups)
     rise = np.maximum(
         np.log((incident_median + LOG_FLOOR_MS) / (base_median + LOG_FLOOR_MS)),
         np.log((incident_p90 + LOG_FLOOR_MS) / (base_p90 + LOG_FLOOR_MS)) / 2,
     )
     bounded = np.clip(2 * auc - 1, 0, 1) * np.clip(rise / FULL_RISE, 0, 1) * (1 - p)
     return GroupShift(
-        base_count=n_base,
-        incident_count=n_incident,
+        base_count=test.n_baseline,
+        incident_count=test.n_incident,
         base_median=base_median,
         incident_median=incident_median,
         base_p90=base_p90,
         incident_p90=incident_p90,
         auc=auc,
         p=p,
-        bounded=np.where(n_incident * n_base > 0, bounded, 0.0),
+        bounded=np.where(test.n_incident * test.n_baseline > 0, bounded, 0.0),
     )
 
 

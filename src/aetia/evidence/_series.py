@@ -97,7 +97,7 @@ def _blocks(values: F64, width: int, sign: float) -> F64:
     return np.stack([_extreme_half(values[:, start : start + width], sign) for start in starts], axis=1)
 
 
-def _metric_codes(frame: MetricFrame) -> I64:
+def metric_codes(frame: MetricFrame) -> I64:
     """A code per series, the same for all entities with the same metric, shape (s,)."""
     codes: dict[tuple[str, str], int] = {}
     return np.array([codes.setdefault((s.raw, s.statistic), len(codes)) for s in frame.series], dtype=np.int64)
@@ -166,12 +166,12 @@ def _compute(view: View) -> Shifts:
 
 def _one_side(view: View, baseline: F64, incident: F64, floor_of_kind: F64, sign: float) -> dict[str, F64]:
     frame = view.metrics
-    group = once_for_facts(view, "metric codes", lambda facts: _metric_codes(facts.metrics))
+    group = once_for_facts(view, "metric codes", lambda facts: metric_codes(facts.metrics))
     with np.errstate(all="ignore"):
         width = _block_width(baseline.shape[1], incident.shape[1])
         null = _blocks(baseline, width, sign)
-        base = _nanmedian(null)
-        spread = 1.4826 * _nanmedian(np.abs(null - base[:, None]))
+        base = row_medians(null)
+        spread = 1.4826 * row_medians(np.abs(null - base[:, None]))
         level = _extreme_half(incident if width == incident.shape[1] else _blocks(incident, width, sign), sign)
         top = _full_success(frame, baseline)
         size = np.where(top > 0, np.abs(top - base), np.abs(base))
@@ -215,8 +215,10 @@ def _usual_z(frame: MetricFrame, worst_null: F64) -> F64:
     return usual
 
 
-def _nanmedian(values: F64) -> F64:
-    """Row medians that skip NaN without a warning for all-NaN rows."""
+def row_medians(values: F64) -> F64:
+    """Row medians of (r, c) values that skip NaN, shape (r,); NaN for rows without a value."""
+    if values.shape[1] == 0:
+        return np.full(len(values), np.nan)
     ordered = np.sort(values, axis=1)
     count = np.isfinite(ordered).sum(axis=1)
     rows = np.arange(len(ordered))

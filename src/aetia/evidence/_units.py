@@ -18,7 +18,7 @@ from aetia.evidence._timeline import share_over_time
 from aetia.model.errors import SignalError
 from aetia.signals.frames import F64, I32, I64, SEVERITY_ERROR, Bool
 from aetia.signals.ids import mix
-from aetia.signals.keys import dense_groups, distinct, run_starts
+from aetia.signals.keys import dense_groups, run_starts, stable_order
 from aetia.signals.paths import path_signatures
 from aetia.signals.view import Facts, View
 
@@ -102,30 +102,22 @@ def _paths(view: View) -> I32:
     return once_for_facts(view, "paths in a service", lambda facts: path_signatures(facts.spans))
 
 
-def _happened(facts: Facts, path: I32) -> tuple[I32, I32]:
-    """(span row, event) of everything that spans printed and called, each pair once, in order of (path, event, row)."""
+def _happened(facts: Facts) -> tuple[I32, I32]:
+    """(span row, event) of everything that spans printed and called; what happened in one event is in order of span
+    rows, and a pair may come more than once."""
     spans, logs = facts.spans, facts.logs
     first_child = len(logs.templates)
     no_child = first_child + len(facts.names.operations)
     logged = np.flatnonzero(logs.span >= 0)
+    logged = logged[stable_order(logs.span[logged])]
     child = np.flatnonzero((spans.parent >= 0) & (spans.operation >= 0))
     childless = np.ones(len(spans), np.bool_)
     childless[spans.parent[child]] = False
+    child = child[stable_order(spans.parent[child])]
     bare = np.flatnonzero(childless)
-    row = np.concatenate([logs.span[logged], spans.parent[child], bare])
-    event = np.concatenate(
-        [logs.template[logged], spans.operation[child] + np.int64(first_child), np.full(len(bare), no_child, np.int64)]
-    )
-    row_bits, event_bits = len(spans).bit_length(), (no_child + 1).bit_length()
-    if row_bits + event_bits + int(path.max(initial=0)).bit_length() < 63:
-        key = distinct((((path[row].astype(np.int64) << event_bits) | event) << row_bits) | row)
-        row, event = key & ((1 << row_bits) - 1), (key >> row_bits) & ((1 << event_bits) - 1)
-    else:
-        order = np.lexsort((row, event, path[row]))
-        row, event = row[order], event[order]
-        new = run_starts(row) | run_starts(event)
-        row, event = row[new], event[new]
-    return row.astype(np.int32), event.astype(np.int32)
+    row = np.concatenate([logs.span[logged], spans.parent[child], bare], dtype=np.int32)
+    event = [logs.template[logged], spans.operation[child] + first_child, np.full(len(bare), no_child)]
+    return row, np.concatenate(event, dtype=np.int32)
 
 
 def _build(view: View) -> Units:
@@ -136,6 +128,7 @@ def _build(view: View) -> Units:
     contexts, context = dense_groups(raw_context[used])
     context = context.astype(np.int32)
     keep, everywhere = _thin(trace_share(view)[used], context, incident[used])
+    keep = np.flatnonzero(keep)
     row, context = used[keep], context[keep]
     in_incident = incident[row]
     unit_of_row = np.full(len(spans), -1, np.int32)
@@ -144,14 +137,15 @@ def _build(view: View) -> Units:
     templates, operations = len(logs.templates), len(view.names.operations)
     first_child, no_child = templates, templates + operations
     events = no_child + 1
-    # Contexts are numbered in order of paths, so what is kept stays in order of (context, event, unit).
-    happened = once_for_facts(view, "what happened in spans", lambda facts: _happened(facts, raw_context))
+    happened = once_for_facts(view, "what happened in spans", _happened)
     pair_unit = unit_of_row[happened[0]]
     kept = np.flatnonzero(pair_unit >= 0)
-    pair_unit = pair_unit[kept].astype(np.int64)
-    key = context[pair_unit] * np.int64(events) + happened[1][kept]
-    new = run_starts(key)
-    column_key, pair_column = key[new], np.cumsum(new) - 1
+    pair_unit = pair_unit[kept]
+    column_key, pair_column = dense_groups(context[pair_unit] * np.int64(events) + happened[1][kept])
+    order = stable_order(pair_column)  # a column has one event, so its units stay in order
+    pair_unit, pair_column = pair_unit[order].astype(np.int64), pair_column[order]
+    new = np.flatnonzero(run_starts(pair_unit) | run_starts(pair_column))
+    pair_unit, pair_column = pair_unit[new], pair_column[new]
     columns = len(column_key)
     hit_incident = in_incident[pair_unit]
     severe = np.zeros(events, np.bool_)

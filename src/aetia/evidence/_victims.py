@@ -5,33 +5,38 @@ from __future__ import annotations
 import numpy as np
 
 from aetia.evidence._edges import calls_of
-from aetia.evidence._memo import once
+from aetia.evidence._memo import once, once_for_facts
 from aetia.evidence._samples import NS_PER_MS
-from aetia.signals.frames import SEVERITY_ERROR, Bool, SpanFrame
+from aetia.signals.frames import I32, SEVERITY_ERROR, Bool
 from aetia.signals.paths import deepest_error
 from aetia.signals.red import grouped_quantiles
 from aetia.signals.trees import climb
-from aetia.signals.view import View
+from aetia.signals.view import Facts, View
 
 SLOW_FACTOR = 5.0
 SLOW_MS = 50.0
 MIN_BASELINE_CALLS = 4
 
 
-def explained_rows(spans: SpanFrame, abnormal: Bool, unanswered: Bool | None = None) -> Bool:
+def explained_rows(view: View, abnormal: Bool, unanswered: Bool | None = None) -> Bool:
     """Mask (n,) of spans with an abnormal descendant in another service. An `unanswered` call is such a descendant of
     itself: whatever the caller shows from there on up comes from the other end."""
     rows, seeds = np.flatnonzero(abnormal).astype(np.int32), np.zeros(0, np.int32)
-    parent = spans.parent
+    parent = view.spans.parent
     if len(rows):
-        foreign = spans.service != spans.service[parent]
         # Inside one service an anomaly climbs unchanged until it crosses into a caller.
-        within = np.where(foreign, np.int32(-1), parent)
-        crossing = np.flatnonzero(climb(within, rows) & foreign & (parent >= 0))
-        seeds = parent[crossing]
+        within, called = once_for_facts(view, "parents within a service", _within)
+        seeds = parent[np.flatnonzero(climb(within, rows) & called)]
     if unanswered is not None:
         seeds = np.concatenate([seeds, np.flatnonzero(unanswered).astype(np.int32)])
     return climb(parent, seeds)
+
+
+def _within(facts: Facts) -> tuple[I32, Bool]:
+    """Parent of each span where it is of the same service, else -1, and which spans another service called."""
+    spans = facts.spans
+    foreign = spans.service != spans.service[spans.parent]
+    return np.where(foreign, np.int32(-1), spans.parent), foreign & (spans.parent >= 0)
 
 
 def slow_answers(view: View) -> Bool:
@@ -46,12 +51,14 @@ def _slow_answers(view: View) -> Bool:
     known = np.flatnonzero(~calls.blind)
     if len(known) == 0:
         return slow
-    duration = spans.duration_ns[calls.row] / NS_PER_MS
+    duration_ns = spans.duration_ns[calls.row]
+    duration = duration_ns / NS_PER_MS
     operations = len(view.names.operations)
     base = np.where(calls.incident, -1, calls.operation)
-    usual = grouped_quantiles(duration, base, operations, (0.9,))[:, 0]
+    usual = grouped_quantiles(duration_ns, base, operations, (0.9,), unit=NS_PER_MS)[:, 0]
     count = np.bincount(base[base >= 0], minlength=operations)
-    overall = float(np.quantile(duration[~calls.incident], 0.9)) if (~calls.incident).any() else np.inf
+    before = np.flatnonzero(~calls.incident)
+    overall = float(np.quantile(duration[before], 0.9)) if len(before) else np.inf
     usual = np.where(count >= MIN_BASELINE_CALLS, usual, overall)
     late = calls.incident & (duration > SLOW_FACTOR * usual[calls.operation] + SLOW_MS) & ~calls.blind
     slow[calls.server[late]] = True

@@ -14,6 +14,7 @@ import numpy as np
 from aetia.evidence._memo import once
 from aetia.evidence._units import Units, lacking, members, units_of
 from aetia.signals.frames import F64, I8, I64, Bool
+from aetia.signals.keys import dense_groups, run_starts, stable_order
 from aetia.signals.stats import fisher_p
 from aetia.signals.view import View
 
@@ -168,21 +169,24 @@ def _pairs(units: Units) -> Violations:
 
 def _co_occurrence(units: Units, mixed: Bool, *, incident: bool) -> tuple[I64, I64, I64]:
     """(A, B, units with both) for the mixed columns, by a self-join of the pairs within each unit."""
-    chosen = mixed[units.pair_column] & (units.incident[units.pair_unit] == incident)
-    order = np.lexsort((units.pair_column[chosen], units.pair_unit[chosen]))
-    unit, column = units.pair_unit[chosen][order], units.pair_column[chosen][order]
-    start = np.searchsorted(unit, unit, side="left")
-    size = np.searchsorted(unit, unit, side="right") - start
+    chosen = np.flatnonzero(mixed[units.pair_column] & (units.incident[units.pair_unit] == incident))
+    chosen = chosen[stable_order(units.pair_unit[chosen])]  # the columns are in order
+    unit, column = units.pair_unit[chosen], units.pair_column[chosen]
+    all_columns = column
+    first = run_starts(unit)
+    starts = np.flatnonzero(first)
+    run = np.cumsum(first) - 1
+    start, size = starts[run], np.diff(starts, append=len(unit))[run]
     small = size <= MAX_MIXED
     unit, column, start, size = unit[small], column[small], start[small], size[small]
     if len(unit) == 0:
         nothing = np.zeros(0, np.int64)
         return nothing, nothing, nothing
-    all_columns = units.pair_column[chosen][order]
     left = np.repeat(column, size)
     offset = np.arange(len(left)) - np.repeat(np.cumsum(size) - size, size)
     right = all_columns[np.repeat(start, size) + offset]
-    key, count = np.unique(left * np.int64(len(mixed)) + right, return_counts=True)
+    key, pair = dense_groups(left * np.int64(len(mixed)) + right)
+    count = np.bincount(pair, minlength=len(key))
     return key // len(mixed), key % len(mixed), count
 
 

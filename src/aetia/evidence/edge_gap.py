@@ -27,7 +27,7 @@ from aetia.model.diagnosis import Claim
 from aetia.model.errors import SignalError
 from aetia.plugins import plugin
 from aetia.signals.frames import F64, I32, I64
-from aetia.signals.keys import dense_rows
+from aetia.signals.keys import dense_rows, run_starts
 from aetia.signals.stats import fisher_p
 from aetia.signals.view import View
 
@@ -108,7 +108,10 @@ def _groups(view: View) -> tuple[Calls, GroupShift, I64]:
 
 def _group_calls(view: View) -> tuple[Calls, GroupShift, I64, I64]:
     calls = calls_of(view)
-    key, group = dense_rows(calls.caller, calls.callee, calls.operation)
+    # The calls come in order of these three, so each group is one run.
+    new = run_starts(calls.caller) | run_starts(calls.callee) | run_starts(calls.operation)
+    first, group = np.flatnonzero(new), np.cumsum(new) - 1
+    key = np.stack([calls.caller[first], calls.callee[first], calls.operation[first]], axis=1).astype(np.int64)
     return calls, group_shift(calls.gap_ns, group, calls.incident, len(key)), key, group
 
 
@@ -117,7 +120,7 @@ def _span_edges(view: View) -> _Edges | None:
     if len(calls.caller) == 0 or calls.incident.all() or not calls.incident.any():
         return None
     _, shift, key = _groups(view)
-    bounded, base_median = _with_pools(calls, shift, key)
+    bounded, base_median = _with_pools(view)
     n = shift.incident_count
     rise = np.maximum(shift.incident_median - base_median, 0.0)
     late, late_ms = _late_share(view, shift)
@@ -156,9 +159,10 @@ def _late_share(view: View, shift: GroupShift) -> tuple[F64, F64]:
     return np.maximum(score, 0.0), limit
 
 
-def _with_pools(calls: Calls, shift: GroupShift, key: I64) -> tuple[F64, F64]:
+def _with_pools(view: View) -> tuple[F64, F64]:
     """(bounded, baseline median in ms) per group; a group with few baseline calls is compared with a pool: all
     baseline calls into that callee, or all baseline calls at all."""
+    calls, shift, key, group_of = once(view, "edge groups", _group_calls)
     bounded, median = shift.bounded.copy(), shift.base_median.copy()
     poor = np.flatnonzero((shift.base_count < MIN_CALLS) & (shift.incident_count > 0))
     if len(poor) == 0:
@@ -168,9 +172,8 @@ def _with_pools(calls: Calls, shift: GroupShift, key: I64) -> tuple[F64, F64]:
         pool = calls.gap_ns[base & (calls.callee == key[group, 1])]
         if len(pool) < MIN_POOL:
             pool = calls.gap_ns[base]
-        own = calls.gap_ns[
-            calls.incident & (np.stack([calls.caller, calls.callee, calls.operation], 1) == key[group]).all(1)
-        ]
+        first, last = np.searchsorted(group_of, [group, group + 1])  # groups are runs of calls
+        own = calls.gap_ns[first:last][calls.incident[first:last]]
         values = np.concatenate([pool, own])
         side = np.arange(len(values)) >= len(pool)
         alone = group_shift(values, np.zeros(len(values), np.int64), side, 1)

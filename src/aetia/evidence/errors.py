@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from aetia.evidence._blame import edge_blame
+from aetia.evidence._edge_failures import edge_failures
 from aetia.evidence._edges import calls_of, errors_began, is_waiting
 from aetia.evidence._memo import once
 from aetia.evidence._places import service_or_external
-from aetia.evidence._residual import residual
+from aetia.evidence._residual import callers_and_callees, residual
 from aetia.evidence._series import measure_series, series_name, shifts
 from aetia.evidence._timeline import share_over_time
 from aetia.evidence._units import trace_share, units_of
@@ -51,7 +52,7 @@ class Errors:
     """Excess of originating errors per operation, and of unanswered calls per edge."""
 
     def observe(self, view: View) -> Reading:
-        findings = [*_from_operations(view), *_from_edges(view), *_from_metrics(view)]
+        findings = [*_from_operations(view), *_from_edges(view), *_from_metrics(view), *_from_edge_metrics(view)]
         findings.sort(key=lambda f: (-f.score, f.entity.name))
         return Reading(
             findings=tuple(findings), silent=None if findings else "no more errors began anywhere than before"
@@ -104,14 +105,9 @@ class _Table:
 
 def _tabulate(columns: tuple[I32, ...], failed: np.ndarray, incident: np.ndarray) -> _Table:
     distinct, group = dense_rows(*columns)
-    n = len(distinct)
-    return _Table(
-        distinct,
-        np.bincount(group[failed & ~incident], minlength=n),
-        np.bincount(group[~incident], minlength=n),
-        np.bincount(group[failed & incident], minlength=n),
-        np.bincount(group[incident], minlength=n),
-    )
+    cell = group * 4 + incident * 2 + failed
+    count = np.bincount(cell, minlength=4 * len(distinct)).reshape(len(distinct), 4)
+    return _Table(distinct, count[:, 1], count[:, 0] + count[:, 1], count[:, 3], count[:, 2] + count[:, 3])
 
 
 def _operation_table(view: View) -> _Table:
@@ -137,7 +133,7 @@ def _explained_share(view: View, failed: Bool) -> F64:
     measured on those that are sampled everywhere.
     """
     spans, units = view.spans, units_of(view)
-    explained = explained_rows(spans, slow_answers(view) | violating_rows(view))
+    explained = explained_rows(view, slow_answers(view) | violating_rows(view))
     rows = units.row[units.incident]
     rows = rows[failed[rows]]
     n = len(view.names.operations)
@@ -157,7 +153,8 @@ def _edge_table(view: View) -> _Table:
         began = errors_began(v)[calls.row]
         ends = (calls.caller, calls.callee)
         table = _tabulate(ends, began & calls.failed, calls.incident)
-        table.refused = _tabulate(ends, began & calls.refused, calls.incident).hits
+        if calls.refused.any():
+            table.refused = _tabulate(ends, began & calls.refused, calls.incident).hits
         return table
 
     return once(view, "edge errors", build)
@@ -298,7 +295,7 @@ def _from_metrics(view: View) -> list[Finding]:
         onset = int(moved.onset_ns[row]) if moved.onset_ns[row] >= 0 else None
         fault_class, fault = _edge_fault(where, refused=False) if common else ("C", "wrong_code")
         text = f"{series.raw} of {view.names.services[series.service]} went from {before:.4g} to {after:.4g}"
-        text += ", like that of every caller" if common else ", more than the callees explain"
+        text += callers_and_callees(view, common=common)
         out.append(
             Finding(
                 entity=where,
@@ -318,4 +315,35 @@ def _from_metrics(view: View) -> list[Finding]:
                 ),
             )
         )
+    return out
+
+
+def _from_edge_metrics(view: View) -> list[Finding]:
+    """Failures that callers count and the callee does not."""
+    edges, moved, names = edge_failures(view), shifts(view), view.names.services
+    out: list[Finding] = []
+    for code in np.flatnonzero(edges.blame >= MIN_SCORE).tolist():
+        touching = np.flatnonzero((edges.caller == code) | (edges.callee == code))
+        at = int(touching[np.argmax(edges.score[touching])])
+        row, broken = int(edges.row[at]), int((edges.score[touching] >= 0.5 * edges.score[at]).sum())
+        answered, where = edges.delivered[at], service_or_external(view, code)
+        caller, callee = names[edges.caller[at]], names[edges.callee[at]]
+        if broken == 1 and len(touching) > 1 and where.level == "service" and not answered:
+            where = entity.edge(caller, callee, blamed=names[code])
+        before, after = float(moved.base[row]), float(moved.level[row])
+        onset = int(moved.onset_ns[row]) if moved.onset_ns[row] >= 0 else None
+        fault_class, fault = _edge_fault(where, refused=answered)
+        metric = view.metrics.series[row].raw
+        out.append(
+            Finding(
+                entity=where, score=float(edges.blame[code]), fault_class=fault_class, fault=fault,
+                args=series_name(view, row), onset_ns=onset,
+                claim=Claim(
+                    what="failed calls", direction="up", magnitude=round(abs(after - before), 4), unit="error share",
+                    onset_ns=onset,
+                    text=f"{metric} of the calls {caller} → {callee} went from {before:.4g} to {after:.4g}, and the "
+                    "callee counts no such failure",
+                ),
+            )
+        )  # fmt: skip
     return out

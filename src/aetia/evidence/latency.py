@@ -16,7 +16,7 @@ from aetia.evidence._edges import by_own_time, is_waiting
 from aetia.evidence._material import material
 from aetia.evidence._memo import once
 from aetia.evidence._places import service_or_external
-from aetia.evidence._residual import residual
+from aetia.evidence._residual import callers_and_callees, residual
 from aetia.evidence._samples import NS_PER_MS, GroupShift, group_shift
 from aetia.evidence._series import measure_series, series_name, shifts
 from aetia.evidence._timeline import median_over_time
@@ -26,7 +26,7 @@ from aetia.model.entity import operation
 from aetia.model.errors import SignalError
 from aetia.plugins import plugin
 from aetia.signals.frames import I64
-from aetia.signals.keys import dense_groups
+from aetia.signals.keys import run_starts
 from aetia.signals.view import View
 
 MIN_SCORE = 0.03
@@ -85,7 +85,9 @@ def _groups(view: View) -> tuple[GroupShift, I64]:
         base, incident = v.span_masks
         rows = by_own_time(v)
         rows = rows[(base | incident)[rows]]
-        key, group = dense_groups(spans.operation[rows])
+        operation = spans.operation[rows]
+        new = run_starts(operation)  # the rows come in order of it
+        key, group = operation[new].astype(np.int64), np.cumsum(new) - 1
         return group_shift(spans.exclusive_ns[rows], group, incident[rows], len(key)), key
 
     return once(view, "own time", build)
@@ -148,7 +150,7 @@ def _from_metrics(view: View) -> list[Finding]:
         text = (
             f"{series.raw} of {view.names.services[series.service]} went from {before:.4g} to {after:.4g} {series.unit}"
         )
-        text += ", like that of every caller" if left.common[service] > 0 else ", more than its callees explain"
+        text += callers_and_callees(view, common=left.common[service] > 0)
         out.append(
             Finding(
                 entity=service_or_external(view, service),

@@ -119,7 +119,7 @@ def _rates(view: View) -> _Rates:
     def build(v: View) -> _Rates:
         logs = v.logs
         base, incident = v.log_masks
-        used = (base | incident) & (logs.service >= 0) & ~_victim_lines(v)
+        used = np.flatnonzero((base | incident) & (logs.service >= 0) & ~_victim_lines(v))
         width = np.int64(max(len(logs.templates), 1))
         key, pair = dense_groups(logs.service[used] * width + logs.template[used])
         return _Rates(
@@ -139,8 +139,8 @@ def _victim_lines(view: View) -> Bool:
     logs = view.logs
     if len(view.spans) == 0:
         return np.zeros(len(logs), np.bool_)
-    explained = explained_rows(view.spans, severe_lines(view) | slow_answers(view), unanswered_calls(view))
-    return (logs.span >= 0) & explained[np.maximum(logs.span, 0)]
+    explained = explained_rows(view, severe_lines(view) | slow_answers(view), unanswered_calls(view))
+    return np.append(explained, False)[logs.span]  # the last place serves lines of no span
 
 
 def _scores(view: View, rates: _Rates) -> F64:

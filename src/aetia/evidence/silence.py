@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from aetia.evidence._edges import calls_of, service_entries
-from aetia.evidence._load import covered_seconds
+from aetia.evidence._load import span_seconds
 from aetia.evidence._memo import once
 from aetia.evidence._places import place, service_or_external
 from aetia.evidence._presence import presence
@@ -82,9 +82,9 @@ def _served(view: View, of: str) -> tuple[F64, F64]:
         base, incident = v.span_masks
         entry = service_entries(v) & (code >= 0)
         rates: list[F64] = []
-        for mask in (base, incident):
-            seconds = max(covered_seconds(spans.start_ns, mask), 1e-9)
-            rates.append(np.bincount(code[entry & mask], minlength=n) / seconds)
+        for mask, observed in zip((base, incident), span_seconds(v), strict=True):
+            seconds = max(observed, 1e-9)
+            rates.append(np.bincount(code[np.flatnonzero(entry & mask)], minlength=n) / seconds)
         return rates[0], rates[1]
 
     return once(view, f"served by {of}", build)
@@ -123,11 +123,13 @@ def _demand(view: View, before: F64, after: F64) -> tuple[F64, bool]:
     calls = calls_of(view) if len(view.spans) else None
     told = view.spans.kind[calls.row] == KIND_CLIENT if calls is not None else np.zeros(0, np.bool_)
     if calls is not None and told.any():
-        base, incident = view.span_masks
-        seconds = [max(covered_seconds(view.spans.start_ns, mask), 1e-9) for mask in (base, incident)]
-        asked = np.bincount(calls.callee[told & ~calls.incident], minlength=n) / seconds[0]
-        now = np.bincount(calls.callee[told & calls.incident], minlength=n) / seconds[1]
+        seconds = [max(observed, 1e-9) for observed in span_seconds(view)]
+        asked = np.bincount(calls.callee[np.flatnonzero(told & ~calls.incident)], minlength=n) / seconds[0]
+        now = np.bincount(calls.callee[np.flatnonzero(told & calls.incident)], minlength=n) / seconds[1]
         return np.divide(now, asked, out=np.ones(n), where=asked > 0), True
+    counted = _asked_by_metrics(view, n) if len(view.spans) == 0 else None
+    if counted is not None:
+        return counted, True
     topology = view.topology
     keep = topology.caller != topology.callee
     caller, callee = topology.caller[keep], topology.callee[keep]
@@ -138,9 +140,20 @@ def _demand(view: View, before: F64, after: F64) -> tuple[F64, bool]:
     return np.divide(asked, total, out=np.ones(n), where=total > 0), False
 
 
+def _asked_by_metrics(view: View, n: int) -> F64 | None:
+    """Incident over baseline calls of each service as its callers count them; None without traffic metrics of calls."""
+    moved = shifts(view)
+    asked, now = np.zeros(n), np.zeros(n)
+    for row, series in enumerate(view.metrics.series):
+        if series.what == "traffic" and series.caller >= 0 and series.callee >= 0 and moved.usable[row]:
+            asked[series.callee] += moved.base[row]
+            now[series.callee] += moved.level[row]
+    return np.divide(now, asked, out=np.ones(n), where=asked > 0) if asked.any() else None
+
+
 def _incident_seconds(view: View) -> float:
     if len(view.spans):
-        return covered_seconds(view.spans.start_ns, view.span_masks[1])
+        return span_seconds(view)[1]
     return float(view.bin_masks[1].sum()) * view.metrics.step_ns / NS_PER_SECOND
 
 
@@ -170,7 +183,7 @@ def _services(view: View) -> list[Finding]:
 def _instances(view: View) -> list[Finding]:
     """Instances that fell silent while their service goes on."""
     owner = view.topology.instance_service
-    if len(view.spans) == 0 or len(owner) == 0 or not view.span_masks[1].any():
+    if len(view.spans) == 0 or not np.any(owner >= 0) or not view.span_masks[1].any():
         return []
     before, after = _served(view, "instance")
     service_before, service_after = _served(view, "service")

@@ -124,17 +124,17 @@ def _score(view: View, units: Units, found: Violations) -> list[_Scored]:
     """Scores of the strongest violations after explaining away, discounts and callee blame."""
     broken = broken_units(view)
     count = len(broken)
-    explained = explained_rows(view.spans, slow_answers(view) | violating_rows(view), unanswered_calls(view))
+    explained = explained_rows(view, slow_answers(view) | violating_rows(view), unanswered_calls(view))
     novel_unit = np.zeros(len(units.row), np.bool_)
     for index in range(count):
         if found.kind[index] == NOVEL and units.column_event[found.column[index]] != units.no_child_event:
             novel_unit[broken[index]] = True
-    health, last = _health(view, units), once_for_facts(view, "last callees", _last_callee)
+    health = _health(view, units)
     out: list[_Scored] = []
     for index in range(count):
         unit = broken[index]
         free = unit[~explained[units.row[unit]]]
-        scored = _score_one(view, units, found, index, free, novel_unit, health, last)
+        scored = _score_one(view, units, found, index, free, novel_unit, health)
         if scored is not None:
             out.append(scored)
     return _share_blame(out, len(view.names.services))
@@ -148,7 +148,6 @@ def _score_one(
     free: I64,
     novel_unit: Bool,
     health: tuple[Bool, Bool],
-    last: I32,
 ) -> _Scored | None:
     if len(free) == 0:
         return None
@@ -176,7 +175,7 @@ def _score_one(
     if kind in (MISSING, BROKEN_PAIR) and (
         units.is_child()[column] or units.column_event[column] == units.no_child_event
     ):
-        callee = _majority(last[units.row[free]])
+        callee = _majority(once_for_facts(view, "last callees", _last_callee)[units.row[free]])
     rows = units.row[free]
     return _Scored(
         index=index,
@@ -231,12 +230,12 @@ def _last_callee(facts: Facts) -> I32:
     spans = facts.spans
     end = spans.start_ns + spans.duration_ns
     child = np.flatnonzero(spans.parent >= 0)
+    above = spans.parent[child]
+    latest = np.full(len(spans), np.iinfo(np.int64).min)
+    np.maximum.at(latest, above, end[child])
+    finished = np.flatnonzero(end[child] == latest[above])
     last = np.full(len(spans), -1, np.int64)
-    order = child[np.argsort(end[child])]
-    last[spans.parent[order]] = order
-    # Of children that end together the later row counts; the sort left their order open.
-    equal = child[end[child] == end[last[spans.parent[child]]]]
-    last[spans.parent[equal]] = equal
+    last[above[finished]] = child[finished]  # of children that end together the later row stays
     follow = last.copy()
     for _ in range(3):
         inner = (
@@ -261,7 +260,13 @@ def _health(view: View, units: Units) -> tuple[Bool, Bool]:
     bad = logs.span[(logs.span >= 0) & severe_template[logs.template]]
     width = np.int64(len(view.names.services))
     key = distinct(spans.trace[bad].astype(np.int64) * width + spans.service[bad])
-    sick = np.isin(spans.trace[units.row].astype(np.int64) * width + spans.service[units.row], key)
+    # Few traces hold a severe line: only their units are looked up one by one.
+    touched = np.zeros(int(spans.trace.max(initial=-1)) + 1, np.bool_)
+    touched[spans.trace[bad]] = True
+    trace = spans.trace[units.row]
+    unit = np.flatnonzero(touched[trace])
+    sick = np.zeros(len(units.row), np.bool_)
+    sick[unit] = np.isin(trace[unit].astype(np.int64) * width + spans.service[units.row[unit]], key)
     sick_units = np.bincount(units.context[sick & ~units.incident], minlength=contexts)
     now_sick = np.bincount(units.context[sick & units.incident], minlength=contexts)
     with_sick = sick[units.pair_unit] & ~units.incident[units.pair_unit]

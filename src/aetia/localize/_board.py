@@ -28,16 +28,22 @@ TRUST: dict[str, float] = {
     "hosts": 0.9,
     "latency": 0.7,
     "branch_mix": 0.5,
+    "call_mix": 0.6,
     "log_novelty": 0.5,
     "metric_shift": 0.5,
     "alerts": 0.6,
+    "stray": 0.1,
 }
 """How far a channel is believed when its evidence is complete; a channel that is not listed has OTHER_TRUST."""
 OTHER_TRUST = 0.5
 AMPLIFIERS = ("changes",)
 """Channels that prove nothing alone: they raise what else speaks against a candidate."""
 AMPLIFY = 0.3
-INTERNAL = ("resources", "runtime", "pools", "network", "metric_shift")
+DOWNWARD = "call_mix"
+"""What travels from callers to callees: who is asked for other things asks others for other things."""
+NO_COMPLAINT = ("alerts", DOWNWARD)
+"""Channels that say nothing of which of two services is nearer to the cause: alerts have thresholds of their own."""
+INTERNAL = ("resources", "runtime", "pools", "network", "metric_shift", "stray")
 """Channels that look inside a component; requests tell whether anybody felt it."""
 UNSEEN = 0.4
 FELT = 0.15
@@ -118,8 +124,8 @@ def build_board(view: View, readings: dict[str, Reading], graph: CallGraph) -> B
     own = _mix_from_above(channels, own, graph)
     alone = 1.0 - np.prod(1.0 - own, axis=0)
     symptom = symptom * (1.0 - graph.explained_by_callees(alone))[None, :]
-    # Alerts have thresholds of their own: that one fired deeper down says little about which came first.
-    said = np.array([name != "alerts" for name in channels])
+    symptom = _asked_otherwise(channels, symptom, graph)
+    said = np.array([name not in NO_COMPLAINT for name in channels])
     deeper = graph.explained_by_complaints(symptom[said].max(axis=0, initial=0.0))
     symptom = np.where(said[:, None], symptom * (1.0 - deeper)[None, :], symptom)
     fused = 1.0 - np.prod(1.0 - np.maximum(own, symptom), axis=0)
@@ -160,6 +166,18 @@ def _mix_from_above(channels: tuple[str, ...], own: F64, graph: CallGraph) -> F6
     np.maximum.at(above, graph.callee, changed[graph.caller])
     out = own.copy()
     out[row] *= 1.0 - MIX_FROM_ABOVE * np.minimum(1.0, above)
+    return out
+
+
+def _asked_otherwise(channels: tuple[str, ...], symptom: F64, graph: CallGraph) -> F64:
+    """The same for calls per request: a callee's loss counts less the more a direct caller lost too."""
+    if DOWNWARD not in channels:
+        return symptom
+    out, row = symptom.copy(), channels.index(DOWNWARD)
+    above = np.zeros(symptom.shape[1])
+    np.maximum.at(above, graph.callee, symptom[row, graph.caller])
+    loud = np.divide(above, symptom[row], out=np.zeros(len(above)), where=symptom[row] > 0)
+    out[row] *= 1.0 - MIX_FROM_ABOVE * np.minimum(1.0, loud)
     return out
 
 

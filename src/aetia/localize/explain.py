@@ -21,7 +21,7 @@ from aetia.plugins import plugin
 from aetia.signals.frames import F64, I64
 from aetia.signals.view import View
 
-MIN_SCORE = 0.02
+MIN_SCORE = 0.002
 QUIET_SCORE, QUIET_PROBABILITY = 0.25, 0.2
 """Below these, an answer needs a broken SLI to be worth giving."""
 SECOND_ROOT, SECOND_SHARE = 0.6, 0.65

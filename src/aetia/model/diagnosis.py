@@ -69,7 +69,8 @@ class Hypothesis(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SliBreach(msgspec.Struct, frozen=True, kw_only=True):
-    """One broken SLI of one entry point; rates are per second, latencies in ms, shares in 0..1."""
+    """One broken SLI of one entry point; rates are per second, latencies in ms, shares in 0..1, unless `unit` says
+    otherwise: SLIs from metrics keep theirs, `""` where none is known."""
 
     entry: Entity
     sli: Literal["latency", "success", "throughput"]
@@ -80,6 +81,7 @@ class SliBreach(msgspec.Struct, frozen=True, kw_only=True):
     p_value: float
     requests: int
     affected: int
+    unit: str | None = None
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):

@@ -242,11 +242,12 @@ def incident_index(chart: Chart, incident: Incident | None) -> int | None:
 
 
 def breach(found: SliBreach) -> str:
-    """`success share fell from 99.8 % to 61 %`."""
-    unit = {"latency": "ms", "success": "share", "throughput": "req/s"}[found.sli]
+    """`success fell from 99.8 % to 61 %`; success that is told by counting failures is called that."""
+    unit = {"latency": "ms", "success": "share", "throughput": "req/s"}[found.sli] if found.unit is None else found.unit
     verb = "rose" if found.incident > found.baseline else "fell"
+    sli = "failures" if found.sli == "success" and found.incident > found.baseline else found.sli
     statistic = plain(found.statistic, 24) if found.statistic not in (found.sli, "share", "rate") else ""
-    name = f"{found.sli} ({statistic})" if statistic else found.sli
+    name = f"{sli} ({statistic})" if statistic else sli
     return f"{name} {verb} from {quantity(found.baseline, unit)} to {quantity(found.incident, unit)}"
 
 

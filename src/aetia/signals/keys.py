@@ -18,6 +18,9 @@ from aetia.signals.frames import I64, Bool
 Whole = NDArray[np.integer[Any]]
 _DENSE = 1 << 21
 _ROOM = 1 << 62
+_SMALL = 1 << 31
+_DIGIT, _PASSES, _FEW = 16, 3, 1 << 12
+"""Bits of one pass of `stable_order`, passes beyond which comparing is as fast, rows below which it is faster."""
 
 
 def dense_groups(key: Whole) -> tuple[I64, I64]:
@@ -74,25 +77,41 @@ def distinct(key: Whole) -> NDArray[Any]:
     ordered = key
     step = ordered[1:] != ordered[:-1]
     if np.any(key[1:] < key[:-1]):
-        ordered = np.sort(key)
+        ordered = _sorted(key)
         step = ordered[1:] != ordered[:-1]
     return ordered[np.concatenate(([True], step))]
 
 
-def stable_order(code: Whole) -> I64:
-    """Rows in order of their codes (0 or more), equal codes in order of rows."""
-    if len(code) == 0:
-        return np.zeros(0, np.int64)
-    if int(code.max()) < 1 << 16:
-        return np.argsort(code.astype(np.uint16), kind="stable")  # counting sort
-    packed = (code.astype(np.int64) << 32) | np.arange(len(code))
-    packed.sort()
-    return packed & 0xFFFFFFFF
+def _sorted(key: Whole) -> Whole:
+    """The values in order; those that fit into 32 bits are sorted as such, in half the time."""
+    if key.dtype.itemsize == 8 and int(key.max()) < _SMALL and int(key.min()) >= -_SMALL:
+        return np.sort(key.astype(np.int32)).astype(key.dtype)
+    return np.sort(key)
+
+
+def stable_order(key: NDArray[Any]) -> I64:
+    """Rows in order of their keys, equal keys in order of rows, as `np.argsort(key, kind="stable")`.
+
+    Sixteen bits at a time, lowest first: numpy sorts numbers of 16 bits by counting, so keys that differ in few bits
+    (codes, rows, durations) take one to three cheap passes.
+    """
+    if len(key) < _FEW or key.dtype.kind == "f":
+        return np.argsort(key, kind="stable")
+    low = int(key.min())
+    bits = (int(key.max()) - low).bit_length()
+    if bits > _PASSES * _DIGIT:
+        return np.argsort(key, kind="stable")
+    moved = key.astype(np.int64) - low
+    order = np.argsort(moved.astype(np.uint16), kind="stable")
+    for shift in range(_DIGIT, bits, _DIGIT):
+        digit = (moved >> shift).astype(np.uint16)
+        order = order[np.argsort(digit[order], kind="stable")]
+    return order
 
 
 def sorted_in_groups(values: NDArray[Any], group: Whole) -> I64:
-    """Rows in order of (group, value); rows of equal group and value in no particular order."""
-    order = np.argsort(values)
+    """Rows in order of (group, value, row)."""
+    order = stable_order(values)
     return order[stable_order(group[order])]
 
 

@@ -22,6 +22,7 @@ from aetia.signals.frames import (
 )
 from aetia.signals.ids import U64, hash_ids, mix, no_parent
 from aetia.signals.names import column_of, encode
+from aetia.signals.rows_by_key import KeyIndex
 from aetia.signals.trees import cut_cycles
 
 TIME_LIMIT_NS = 1 << 61
@@ -78,7 +79,8 @@ def link(table: pa.Table, counts: dict[str, int]) -> Links:
     """Resolve a span table; see `build_spans` for what is added to `counts`."""
     ids = _identify(table, counts)
     client = server = np.zeros(0, np.int64)
-    again = _repeated(ids.key, ids.has_id)
+    index = KeyIndex(ids.key)
+    again = _repeated(ids.key, ids.has_id) if index.repeated else None
     if again is not None:
         client, server = _shared_ids(kind_codes(table, ids.rows), ids.key, again)
         ids.key[server] = mix(ids.key[server])
@@ -87,8 +89,9 @@ def link(table: pa.Table, counts: dict[str, int]) -> Links:
         place = np.cumsum(~again) - 1
         client, server = place[client], place[server]
         ids = ids.take(~again)
+        index = KeyIndex(ids.key)
     trace = dense_codes(ids.trace)
-    parent, named = _parents(table, ids)
+    parent, named = _parents(table, ids, index)
     if len(server):
         answering = np.arange(-1, len(parent), dtype=np.int32)
         answering[client + 1] = server
@@ -144,11 +147,8 @@ def dense_codes(hashes: U64) -> I32:
     return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), np.int32)
 
 
-def _repeated(key: U64, has_id: Bool) -> Bool | None:
-    """Mask of rows whose key occurred in an earlier row; None when there are none (the usual case: one sort)."""
-    ordered = np.sort(key if has_id.all() else key[has_id])
-    if not np.any(ordered[1:] == ordered[:-1]):
-        return None
+def _repeated(key: U64, has_id: Bool) -> Bool:
+    """Mask of rows whose key occurred in an earlier row."""
     order = np.argsort(key, kind="stable")
     again = np.zeros(len(key), np.bool_)
     again[order[1:]] = (key[order[1:]] == key[order[:-1]]) & has_id[order[1:]]
@@ -168,7 +168,7 @@ def _shared_ids(kind: I8, key: U64, again: Bool) -> tuple[I64, I64]:
     return np.where(forth, first, later), np.where(forth, later, first)
 
 
-def _parents(table: pa.Table, ids: _Ids) -> tuple[I32, Bool]:
+def _parents(table: pa.Table, ids: _Ids, index: KeyIndex) -> tuple[I32, Bool]:
     """Parent row of each row by (trace, parent id), -1 where there is none, and which rows name a parent."""
     wanted, named = hash_ids(column_of(table, "parent_span_id"))
     if not is_range(ids.rows, table.num_rows):
@@ -176,21 +176,5 @@ def _parents(table: pa.Table, ids: _Ids) -> tuple[I32, Bool]:
     named &= ~no_parent(wanted)
     asking = np.flatnonzero(named)
     parent = np.full(len(ids.rows), -1, np.int32)
-    found = find_rows(ids.key, mix(ids.trace[asking] ^ mix(wanted[asking])))
-    parent[asking] = np.where((found >= 0) & ids.has_id[found], found, -1)
+    parent[asking] = index.find(mix(ids.trace[asking] ^ mix(wanted[asking])))
     return parent, named
-
-
-def find_rows(key: U64, wanted: U64) -> I32:
-    """Row of each wanted key (k,), -1 where absent; keys (n,) that occur twice are found in either row.
-
-    Both sides are sorted, so that the search runs through memory once.
-    """
-    found = np.full(len(wanted), -1, np.int32)
-    if len(key) == 0 or len(wanted) == 0:
-        return found
-    rows, asks = np.argsort(key), np.argsort(wanted)
-    ordered, asked = key[rows], wanted[asks]
-    at = np.minimum(np.searchsorted(ordered, asked), len(ordered) - 1)
-    found[asks] = np.where(ordered[at] == asked, rows[at], -1)
-    return found

@@ -15,8 +15,8 @@ from aetia.signals.drain import describe, mine
 from aetia.signals.frames import F64, I8, I32, I64, Bool, LogFrame, Names, SpanFrame, Template
 from aetia.signals.ids import U64, hash_ids, mix
 from aetia.signals.keys import run_starts
-from aetia.signals.links import find_rows
 from aetia.signals.names import code_column, column_of, encode
+from aetia.signals.rows_by_key import KeyIndex
 from aetia.signals.stats import poisson_rate_p
 
 pc: Any = _compute  # the stubs know kernels only in part
@@ -125,7 +125,7 @@ def _span_rows(wanted: U64, asks: Bool, spans: SpanFrame) -> I32:
         return out
     wanted = wanted[asking]
     first = run_starts(wanted)  # lines of one span mostly come in a row
-    found = find_rows(spans.key, wanted[first])
+    found = KeyIndex(spans.key).find(wanted[first])
     out[asking] = found[np.cumsum(first) - 1]
     return out
 

@@ -94,11 +94,13 @@ def _block(meaning: _Meaning, chosen: Bool, cells: Cells) -> _Block:
             plan_at.append(plan)
         row_of[stream] = row
     n_bins = cells.n_bins
-    row = row_of[cells.stream]
-    use = row >= 0
-    place = row[use] * n_bins + cells.bin[use]
+    row, bins, value = row_of[cells.stream], cells.bin, cells.value
+    if not chosen.all():
+        use = np.flatnonzero(row >= 0)
+        row, bins, value = row[use], bins[use], value[use]
+    place = row * n_bins + bins
     size = len(entity) * n_bins
-    total = np.bincount(place, cells.value[use], size).reshape(len(entity), n_bins)
+    total = np.bincount(place, value, size).reshape(len(entity), n_bins)
     count = np.bincount(place, minlength=size).reshape(len(entity), n_bins)
     add = np.array([plan.add for plan in plan_at], np.bool_)[:, None]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -114,14 +116,15 @@ def _plain_series(block: _Block) -> list[tuple[Series, F64]]:
     """Gauges and rates; requests that are told apart by outcome become their total and the share that failed."""
     out: list[tuple[Series, F64]] = []
     outcomes: defaultdict[tuple[Entity, str], dict[bool, int]] = defaultdict(dict)
+    scale = np.array([1.0 if plan.role == COUNT else _counted_kind(plan).scale for plan in block.plan])
+    scaled = block.values * scale[:, None]
     for row, (entity, plan) in enumerate(zip(block.entity, block.plan, strict=True)):
         if plan.failed is not None:
             outcomes[entity, plan.raw][plan.failed] = row
             continue
         kind = _counted_kind(plan)
         unit, statistic = _rate_unit(plan, kind)
-        scale = 1.0 if plan.role == COUNT else kind.scale
-        out.append((_series(entity, _shown(plan), kind, unit, statistic), block.values[row] * scale))
+        out.append((_series(entity, _shown(plan), kind, unit, statistic), scaled[row]))
     for (entity, _), rows in outcomes.items():
         plan = block.plan[next(iter(rows.values()))]
         parts = [block.values[row] for row in rows.values()]

@@ -15,6 +15,7 @@ import pyarrow.compute as _compute
 
 from aetia.model.tables import Telemetry
 from aetia.signals.frames import F64, I32, I64, Bool, MetricFrame, Names
+from aetia.signals.keys import stable_order
 from aetia.signals.metric_names import GAUGE, Plan, Streams, Texts, make_plans
 from aetia.signals.metric_series import Cells, assemble
 from aetia.signals.names import code_column, column_of, encode
@@ -131,19 +132,20 @@ def _rank(key: I64) -> tuple[I64, int]:
 
 
 def _order(stream: I32, time_ns: I64) -> I64 | None:
-    """Row order by (stream, time), None when the rows are in it; 16-bit keys make numpy sort by counting."""
-    sorted_time = bool(np.all(time_ns[1:] >= time_ns[:-1]))
-    if not sorted_time:
-        same = stream[1:] == stream[:-1]
-        if np.all(stream[1:] >= stream[:-1]) and np.all(~same | (time_ns[1:] >= time_ns[:-1])):
-            return None
-    order = np.arange(len(stream)) if sorted_time else np.argsort(time_ns, kind="stable")
-    low = (stream & 0xFFFF).astype(np.uint16)
-    order = order[np.argsort(low[order], kind="stable")]
-    if int(stream.max()) > 0xFFFF:
-        high = (stream >> 16).astype(np.uint16)
-        order = order[np.argsort(high[order], kind="stable")]
-    return order
+    """Row order by (stream, time), None when the rows are in it."""
+    if _in_order(stream, time_ns):
+        return None
+    order = stable_order(stream)
+    if _in_order(stream[order], time_ns[order]):  # the usual case: each stream was recorded in order of time
+        return order
+    order = stable_order(time_ns)
+    return order[stable_order(stream[order])]
+
+
+def _in_order(stream: I32, time_ns: I64) -> bool:
+    """Whether rows come in order of (stream, time)."""
+    later = time_ns[1:] >= time_ns[:-1]
+    return bool(np.all((stream[1:] > stream[:-1]) | ((stream[1:] == stream[:-1]) & later)))
 
 
 def _moves(rows: _Rows, previous: Bool, streams: Streams, n_names: int) -> tuple[F64, F64]:

@@ -27,9 +27,11 @@ def path_signatures(spans: SpanFrame) -> I32:
     """Code (n,) of each span's operation path inside its service: the span and up to two spans above it, as far
     as they belong to the same service (the service's own call context of the span)."""
     state = mix(spans.operation.astype(np.int64).view(np.uint64))
-    at = np.arange(len(spans), dtype=np.int32)
-    for _ in range(PATH_LENGTH - 1):
-        at = _above_in_service(spans, at)
+    next_up = _above_in_service(spans)
+    at = next_up
+    for step in range(PATH_LENGTH - 1):
+        if step:
+            at = np.where(at >= 0, next_up[at], np.int32(-1))
         above = np.where(at >= 0, spans.operation[at], -2).astype(np.int64).view(np.uint64)
         state = np.where(at >= 0, mix(state ^ above), state)
     return dense_codes(state)
@@ -52,11 +54,10 @@ def path_label(spans: SpanFrame, names: Names, row: int) -> str:
     return " → ".join(names.operations[code][1] if code >= 0 else "?" for code in codes)
 
 
-def _above_in_service(spans: SpanFrame, at: I32) -> I32:
-    """Parent of each row where it is of the same service, -1 otherwise (and for rows -1)."""
-    above = np.where(at >= 0, spans.parent[at], -1)
-    same = (above >= 0) & (spans.service[above] == spans.service[at])
-    return np.where(same, above, -1).astype(np.int32)
+def _above_in_service(spans: SpanFrame) -> I32:
+    """Parent of each span where it is of the same service, -1 otherwise."""
+    same = (spans.parent >= 0) & (spans.service[spans.parent] == spans.service)
+    return np.where(same, spans.parent, np.int32(-1))
 
 
 def child_signatures(spans: SpanFrame) -> I32:

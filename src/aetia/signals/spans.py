@@ -28,6 +28,7 @@ from aetia.signals.frames import (
 from aetia.signals.keys import dense_groups, distinct
 from aetia.signals.links import Links, is_range, kind_codes, link, whole_numbers
 from aetia.signals.names import build_operations, code_column, column_of, encode, remap, with_externals
+from aetia.signals.roles import told_by_name, told_kinds
 from aetia.signals.trees import child_index, climb, roots_and_depths, union_of_children
 
 MAX_DURATION_NS = 30 * 86_400 * 1_000_000_000
@@ -61,7 +62,7 @@ def build_spans(telemetry: Telemetry, names: Names) -> tuple[SpanFrame, Names, d
     duration = _durations(table, rows, counts)
     service = _coded(table, "service", names.services, rows)
     operation, operations = _operations(table, service, rows)
-    kind = kind_codes(table, rows)
+    kind = told_kinds(kind_codes(table, rows), links.parent, service, operation, operations)
     status_code = _status_codes(table, rows)
     error = _errors(table, rows, kind, status_code)
     root, depth = roots_and_depths(links.parent)
@@ -69,6 +70,7 @@ def build_spans(telemetry: Telemetry, names: Names) -> tuple[SpanFrame, Names, d
     counts["clipped_children"] = clipped
     names, peer = _peers(table, links, names, service, kind)
     peer = told_by_siblings(links.parent, service, operation, kind, peer)
+    peer = told_by_name(kind, operation, operations, remote_below(links.parent, service), peer, names.services)
     frame = SpanFrame(
         trace=links.trace,
         parent=links.parent,
@@ -212,8 +214,8 @@ def _entries(links: Links, service: I32, kind: I8) -> Bool:
 def remote_below(parent: I32, service: I32) -> Bool:
     """Whether any span of another service lies below each span (the call was seen at its other end)."""
     below = np.flatnonzero(parent >= 0)
-    cross = below[service[below] != service[parent[below]]]
-    return climb(parent, parent[cross])
+    above = parent[below]
+    return climb(parent, above[np.flatnonzero(service[below] != service[above])])
 
 
 def _peers(table: pa.Table, links: Links, names: Names, service: I32, kind: I8) -> tuple[Names, I32]:
@@ -243,9 +245,10 @@ def told_by_siblings(parent: I32, service: I32, operation: I32, kind: I8, peer: 
     """
     n = len(parent)
     below = np.flatnonzero(parent >= 0)
-    children = np.bincount(parent[below], minlength=n)
+    caller = parent[below]
+    children = np.bincount(caller, minlength=n)
     asking = (children == 0) & ((kind == KIND_CLIENT) | (kind == KIND_UNKNOWN)) & (peer < 0)
-    cross = below[(service[below] != service[parent[below]]) & (service[below] >= 0)]
+    cross = below[np.flatnonzero((service[below] != service[caller]) & (service[below] >= 0))]
     if len(cross) == 0 or not asking.any():
         return peer
     reached = np.full(n, -1, np.int32)

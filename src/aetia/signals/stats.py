@@ -105,7 +105,9 @@ def grouped_auc(values: F64, group: NDArray[np.integer], is_incident: Bool, n_gr
 def auc_of_sorted(v: F64, g: I64, inc: Bool, n_groups: int) -> GroupedAuc:
     """`grouped_auc` of values, groups and sides (n,) that are sorted by (group, value) already."""
     size = np.bincount(g, minlength=n_groups).astype(np.int64)
-    ones = np.bincount(g[inc], minlength=n_groups).astype(np.int64)
+    rows_in = np.flatnonzero(inc)
+    g_in = g[rows_in]
+    ones = np.bincount(g_in, minlength=n_groups).astype(np.int64)
     zeros = size - ones
     rank_sum, ties = np.zeros(n_groups), np.zeros(n_groups)
     if len(v):
@@ -118,7 +120,7 @@ def auc_of_sorted(v: F64, g: I64, inc: Bool, n_groups: int) -> GroupedAuc:
             rows = np.repeat(start - np.cumsum(length) + length, length) + np.arange(int(length.sum()))
             rank[rows] = np.repeat(rank[start] + (length - 1) / 2.0, length)
             ties = np.bincount(g[start], length.astype(np.float64) ** 3 - length, n_groups)
-        rank_sum = np.bincount(g[inc], rank[inc], n_groups)
+        rank_sum = np.bincount(g_in, rank[rows_in], n_groups)
     n1, n0, n = ones.astype(np.float64), zeros.astype(np.float64), size.astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         u = rank_sum - n1 * (n1 + 1) / 2
@@ -156,31 +158,40 @@ def two_proportion_p(hits_a: ArrayLike, n_a: ArrayLike, hits_b: ArrayLike, n_b: 
 def fisher_p(hits_a: ArrayLike, n_a: ArrayLike, hits_b: ArrayLike, n_b: ArrayLike) -> F64:
     """One-sided Fisher exact p-value that proportion b exceeds proportion a; broadcasts, exact for any counts.
 
-    The hypergeometric tail is summed over at most 512 terms from the observed table on, where terms fall at least
-    geometrically; 1 where a side is empty.
+    The hypergeometric tail is summed over at most 512 terms away from its middle, where terms fall at least
+    geometrically: from the observed table on where b exceeds a, else as what the other tail leaves. 1 where a side is
+    empty.
     """
     ha, na, hb, nb = np.broadcast_arrays(
         *(np.atleast_1d(np.asarray(x, np.float64)) for x in (hits_a, n_a, hits_b, n_b))
     )
-    hits, total = ha + hb, na + nb
-    top = np.minimum(hits, nb)
-    log_first = _log_choose(nb, hb) + _log_choose(na, hits - hb) - _log_choose(total, hits)
-    out = np.zeros(ha.shape)
-    term = np.ones(ha.shape)
-    k = hb.copy()
-    live = np.ones(ha.shape, np.bool_)
+    p = np.ones(ha.shape)
+    more = (na > 0) & (nb > 0) & (hb * na > ha * nb)
+    less = (na > 0) & (nb > 0) & ~more & (hb > 0)
+    p[more] = _upper_tail(hb[more], nb[more], na[more], (ha + hb)[more])
+    p[less] = 1.0 - _upper_tail(ha[less] + 1, na[less], nb[less], (ha + hb)[less])
+    return p.reshape(np.broadcast_shapes(*(np.shape(x) for x in (hits_a, n_a, hits_b, n_b))))
+
+
+def _upper_tail(observed: F64, size: F64, rest: F64, hits: F64) -> F64:
+    """P(X >= observed) for X hypergeometric: hits among `size` units when `hits` fall on `size` + `rest`; not below
+    the mean."""
+    top = np.minimum(hits, size)
+    log_first = _log_choose(size, observed) + _log_choose(rest, hits - observed) - _log_choose(size + rest, hits)
+    out = np.zeros(observed.shape)
+    term = np.where(observed <= top, 1.0, 0.0)
+    k = observed.copy()
+    live = observed <= top
     for _ in range(512):
         out = np.where(live, out + term, out)
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = (nb - k) * (hits - k) / ((k + 1) * (na - hits + k + 1))
+            ratio = (size - k) * (hits - k) / ((k + 1) * (rest - hits + k + 1))
         term = np.where(live, term * ratio, 0.0)
         k = k + 1
         live = live & (k <= top) & (term > 1e-17 * out)
         if not live.any():
             break
-    p = np.exp(log_first) * out
-    p = np.where((na <= 0) | (nb <= 0), 1.0, np.minimum(p, 1.0))
-    return p.reshape(np.broadcast_shapes(*(np.shape(x) for x in (hits_a, n_a, hits_b, n_b))))
+    return np.where(out > 0, np.minimum(np.exp(np.minimum(log_first, 0.0)) * out, 1.0), 0.0)
 
 
 def _log_choose(n: F64, k: F64) -> F64:

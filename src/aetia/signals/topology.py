@@ -101,9 +101,9 @@ def place_instances(telemetry: Telemetry, names: Names) -> tuple[I32, I32]:
 def _tally(table: I64, row: I32, column: I32) -> None:
     if table.size == 0:
         return
-    seen = (row >= 0) & (column >= 0)
-    keys = row[seen].astype(np.int64) * table.shape[1] + column[seen]
-    table += np.bincount(keys, minlength=table.size).reshape(table.shape)
+    rows, columns = table.shape[0] + 1, table.shape[1] + 1  # code -1 is counted too, and left out of what is added
+    keys = (row.astype(np.int64) + 1) * columns + (column + 1)
+    table += np.bincount(keys, minlength=rows * columns).reshape(rows, columns)[1:, 1:]
 
 
 def _most(table: I64) -> I32:

@@ -9,6 +9,7 @@ import numpy as np
 
 from aetia.signals.frames import I32, I64, Bool
 from aetia.signals.ids import U64
+from aetia.signals.keys import run_starts, stable_order
 
 _STEPS = 48
 """Levels that are climbed one by one, which is cheap for traces of usual depth, before pointer doubling takes over."""
@@ -83,11 +84,9 @@ def child_index(parent: I32) -> tuple[I64, I64, I32]:
     child = np.flatnonzero(parent >= 0)
     if len(child) == 0:
         return child, np.zeros(0, np.int64), np.zeros(0, np.int32)
-    packed = (parent[child].astype(np.int64) << 32) | child
-    packed.sort()
-    child = packed & 0xFFFFFFFF
-    owner = (packed >> 32).astype(np.int32)
-    first = np.flatnonzero(np.concatenate(([True], owner[1:] != owner[:-1])))
+    child = child[stable_order(parent[child])]
+    owner = parent[child]
+    first = np.flatnonzero(run_starts(owner))
     return child, first, owner[first]
 
 
