@@ -17,7 +17,7 @@ import numpy as np
 from aetia.ingest.source import list_cases
 from aetia.localize._confidence import FEATURES, features
 from aetia.localize._graph import CallGraph
-from aetia.localize.explain import Explain, ranking
+from aetia.localize.explain import Explain, judged, ranking
 from aetia.model.case import Case
 from aetia.model.diagnosis import Incident
 from aetia.model.tables import LOGS, SPANS, Telemetry
@@ -46,7 +46,8 @@ def observe(case: Case, telemetry: Telemetry) -> Row | None:
     if len(order) == 0:
         return None
     truth = {t.service or f"node {t.node}" for t in case.truth}
-    x = features(board, score, order, spans=len(view.spans) > 0)
+    calm = not incident.breaches and judged(view)
+    x = features(board, score, order, spans=len(view.spans) > 0, calm=calm)
     return Row(case.system, x, board.candidates[int(order[0])] in truth)
 
 

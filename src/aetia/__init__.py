@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aetia import bench
     from aetia.api import diagnose
+    from aetia.model.errors import AetiaError
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "bench", "diagnose"]
+__all__ = ["AetiaError", "__version__", "bench", "diagnose"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,6 +19,10 @@ def __getattr__(name: str) -> Any:
         from aetia.api import diagnose
 
         return diagnose
+    if name == "AetiaError":
+        from aetia.model.errors import AetiaError
+
+        return AetiaError
     if name == "bench":
         import importlib
 

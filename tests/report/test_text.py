@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 
+import msgspec
 import pytest
 
-from aetia.model.diagnosis import Diagnosis
+from aetia.model.diagnosis import Diagnosis, SliBreach
 from aetia.report.text import to_text
 
 HOSTILE = "\x1b[31mred\x1b[0m [bold]x[/bold] \u202eevil\n\ttab"
@@ -22,6 +23,27 @@ def test_the_answer_comes_first_with_probability_level_class_and_fault(make_diag
     assert first.startswith("Root cause: cart-1 (instance)")
     assert "exception" in first
     assert "87 %" in page and "instance of cart, on node-3" in page and "12 s before users were hurt" in page
+
+
+def test_an_answer_that_is_hardly_likely_is_called_a_suspect(make_diagnosis) -> None:
+    made = make_diagnosis()
+    first = msgspec.structs.replace(made.hypotheses[0], probability=0.12)
+    page = to_text(msgspec.structs.replace(made, hypotheses=(first, *made.hypotheses[1:])))
+    assert page.startswith("No cause stands out. First suspect: cart-1 (instance)") and "12 %" in page
+
+
+def test_failures_and_units_of_metrics_are_called_what_they_are(make_diagnosis) -> None:
+    made = make_diagnosis()
+    breach = msgspec.structs.replace(
+        made.incident.breaches[0], sli="success", statistic="errors_sum", baseline=0.0, incident=140.0, unit=""
+    )
+    page = " ".join(to_text(with_breach(made, breach), width=120).split())
+    assert "failures (errors_sum) rose from 0 to 140" in page
+
+
+def with_breach(made: Diagnosis, breach: SliBreach) -> Diagnosis:
+    assert made.incident is not None
+    return msgspec.structs.replace(made, incident=msgspec.structs.replace(made.incident, breaches=(breach,)))
 
 
 def test_every_part_of_a_diagnosis_is_on_the_page(make_diagnosis) -> None:

@@ -190,12 +190,13 @@ def _breakage(facts: Facts, one: Series, values: F64, usual: F64, run: Stretch) 
     end = int(frame.bin_start_ns[run.high - 1]) + frame.step_ns
     inside = values[run.low : run.high]
     name = facts.names.services[one.service] if one.service >= 0 else one.raw
+    quantile = one.statistic.startswith("p") and one.statistic not in one.raw
     told: dict[str, Sli] = {"latency": "latency", "errors": "success", "success": "success"}
     sli: Sli = told.get(one.what, "throughput")
     breach = SliBreach(
         entry=entity.service(name),
         sli=sli,
-        statistic=one.raw,
+        statistic=f"{one.statistic} of {one.raw}" if quantile else one.raw,
         baseline=float(usual[run.low]),
         incident=float(np.nanmean(inside)),
         onset_ns=onset,

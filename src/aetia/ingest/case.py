@@ -169,6 +169,9 @@ def _find(folders: list[Path], case_id: str | None, path: Path) -> tuple[Case, P
         except IngestError as error:
             problem = problem or error
             continue
+        if case.id in by_id and case_id in (None, case.id):
+            first = by_id[case.id][1]
+            raise IngestError(f"{first} and {folder} are both called '{case.id}'; name one of the two folders.")
         by_id.setdefault(case.id, (case, folder))
     if problem is not None and case_id not in by_id:
         raise problem

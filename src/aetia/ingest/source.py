@@ -137,6 +137,8 @@ def locate(source: str) -> tuple[Path, str | None]:
     shown = source if len(source) <= 200 else f"{source[:199]}…"
     if _is_link(path):
         raise IngestError(f"{shown} is a link that leads nowhere; name the file or folder itself.")
+    if parent == Path():
+        raise IngestError(f"{shown} does not exist in {Path.cwd()}.")
     raise IngestError(f"{shown} does not exist; the path holds as far as {parent}.")
 
 
@@ -216,6 +218,13 @@ def _some(items: Sequence[str], most: int = 6) -> str:
     return (", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")) or "nothing"
 
 
+def _if_empty(entry: Path) -> str:
+    try:
+        return " (empty)" if entry.is_file() and not entry.stat().st_size else ""
+    except OSError:
+        return ""
+
+
 def _unrecognised(path: Path, found: list[Recognised], problems: list[IngestError]) -> IngestError:
     if not found and problems:
         return problems[0]
@@ -223,7 +232,7 @@ def _unrecognised(path: Path, found: list[Recognised], problems: list[IngestErro
     known = ", ".join(plugins.names("reader"))
     hint = f" Nearest: {near}." if near else f" Known layouts: {known}."
     if path.is_dir():
-        here = f"it holds {_some([entry.name for entry in list_folder(path)])}."
+        here = f"it holds {_some([f'{entry.name}{_if_empty(entry)}' for entry in list_folder(path)])}."
     else:
         archive = next((name for magic, name in _ARCHIVES if head(path).startswith(magic)), None)
         if archive is not None:

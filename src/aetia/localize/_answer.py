@@ -13,6 +13,7 @@ from aetia.localize._verdict import verdict
 from aetia.model import entity
 from aetia.model.diagnosis import Evidence, Hop, Hypothesis, Incident, Query, make_evidence
 from aetia.model.entity import Entity
+from aetia.model.faults import FaultClass
 from aetia.plugins import create
 from aetia.signals.frames import F64, I64
 from aetia.signals.view import View
@@ -22,6 +23,8 @@ PROVEN = 5
 PER_HYPOTHESIS = 4
 MAX_RANKED = 20
 MAX_REJECTED = 8
+OF_LINKS: frozenset[FaultClass | None] = frozenset(("D", "E", None))
+"""Classes that a link can have: it delays, loses or parts. Only what runs can die, starve, throw or pause."""
 
 
 def make_hypotheses(
@@ -39,7 +42,7 @@ def make_hypotheses(
         onsets = [f.onset_ns for f in findings if f.onset_ns is not None and f.onset_ns >= view.incident.start_ns]
         hypotheses.append(
             Hypothesis(
-                entity=_finest(view, parts, findings, candidate), score=round(float(score[candidate]), 6),
+                entity=_finest(view, parts, findings, candidate, fault_class), score=round(float(score[candidate]), 6),
                 probability=int(float(probability[rank]) * 1e4) / 1e4, fault_class=fault_class, fault=fault,
                 onset_ns=min(onsets) if onsets else view.incident.start_ns, evidence=tuple(item.id for item in proof),
                 verdict="supported" if rank == 0 else "open", reason=findings[0].claim.text if findings else "",
@@ -70,11 +73,16 @@ def _prove(view: View, board: Board, parts: list[tuple[float, int]], candidate: 
     return out
 
 
-def _finest(view: View, parts: list[tuple[float, int]], findings: list[Finding], candidate: int) -> Entity:
-    """The entity of the strongest finding, or an instance that a nearly as strong one names."""
+def _finest(
+    view: View, parts: list[tuple[float, int]], findings: list[Finding], candidate: int, fault_class: FaultClass | None
+) -> Entity:
+    """The entity of the strongest finding, or an instance that a nearly as strong one names; a link only where
+    links can have that class of fault."""
     if not findings:
         return candidate_entity(view, candidate)
     first = findings[0].entity
+    if first.level == "edge" and fault_class not in OF_LINKS:
+        first = candidate_entity(view, candidate)
     if first.level in ("instance", "edge", "operation"):
         return first
     for (weight, _), finding in zip(parts, findings, strict=True):

@@ -7,14 +7,23 @@ with the guard added to it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
+from aetia import plugins
+from aetia.model.diagnosis import Incident
 from aetia.model.window import NS_PER_SECOND, Window, union_mask
 from aetia.signals.frames import I64
 from aetia.signals.keys import distinct
 from aetia.signals.view import View
 
+if TYPE_CHECKING:
+    from aetia.detect.detector import Detector
+
 GUARD_S = 120
 KEEP_S = 60
 """Seconds of observed baseline that the guard must leave."""
+MIN_REQUESTS = 1000
+"""Requests in the guard without which nobody can say that all was well there."""
 BIN_NS = 5 * NS_PER_SECOND
 TABLES = ("spans", "logs", "metrics")
 
@@ -36,6 +45,20 @@ def extended(view: View) -> View | None:
     if not earlier.mask(times).any():
         return None
     return View(view.facts, view.baseline, Window(earlier.start_ns, view.incident.end_ns), baselines | _rest(view))
+
+
+def harm_began_inside(view: View, incident: Incident) -> bool:
+    """Whether SLIs are broken in the incident and none was in the guard before it, by enough requests to say so: then
+    the given onset is right."""
+    baseline, spans = _spare(view, "spans"), view.spans
+    guard = Window(view.incident.start_ns - GUARD_S * NS_PER_SECOND, view.incident.start_ns)
+    requests = int(guard.mask(spans.start_ns[spans.entry]).sum())
+    if not incident.breaches or requests < MIN_REQUESTS:
+        return False
+    if len(baseline) != 1 or baseline[0].overlaps(guard):
+        return False
+    found = cast("Detector", plugins.create("detector", "sli")).detect(view.facts, baseline=baseline[0], incident=guard)
+    return not any(item.breaches for item in found)
 
 
 def _rest(view: View) -> dict[str, tuple[Window, ...]]:

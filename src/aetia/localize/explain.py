@@ -14,7 +14,7 @@ from aetia.localize._board import Board, build_board, candidate_of, read_channel
 from aetia.localize._confidence import probabilities
 from aetia.localize._graph import CallGraph
 from aetia.localize._involvement import involvement
-from aetia.localize._windows import extended, guarded
+from aetia.localize._windows import extended, guarded, harm_began_inside
 from aetia.localize.localizer import Localization
 from aetia.model.diagnosis import Incident
 from aetia.plugins import plugin
@@ -22,7 +22,7 @@ from aetia.signals.frames import F64, I64
 from aetia.signals.view import View
 
 MIN_SCORE = 0.002
-QUIET_SCORE, QUIET_PROBABILITY = 0.25, 0.2
+QUIET_SCORE, QUIET_PROBABILITY = 0.42, 0.6
 """Below these, an answer needs a broken SLI to be worth giving."""
 SECOND_ROOT, SECOND_SHARE = 0.6, 0.65
 """What a further root must score, by itself and as a share of the first one's score."""
@@ -52,9 +52,9 @@ class Explain:
                 silent=board.silent,
                 missing=missing(view),
             )
-        probability = probabilities(board, score, order, spans=len(view.spans) > 0)
-        weak = score[order[0]] < QUIET_SCORE or probability[0] < QUIET_PROBABILITY
-        if not incident.breaches and weak and judged(view):
+        calm = not incident.breaches and judged(view)
+        probability = probabilities(board, score, order, spans=len(view.spans) > 0, calm=calm)
+        if calm and (score[order[0]] < QUIET_SCORE or probability[0] < QUIET_PROBABILITY):
             return Localization(
                 abstained="not enough evidence: no entry point's SLI is broken in this window and nothing inside "
                 f"stands out (the most suspicious is {board.candidates[int(order[0])]} at {score[order[0]]:.2f})",
@@ -75,12 +75,12 @@ class Explain:
 
     def _best_reading(self, view: View, incident: Incident, graph: CallGraph) -> tuple[View, Board, F64]:
         """The given window with a guarded baseline; also with the guard as part of the incident where that window
-        alone convinces nobody, if the longer one does more."""
+        alone convinces nobody and harm may have begun before it, if the longer one does more."""
         first = self._read(guarded(view), incident, graph)
         if len(first[2]) and first[2].max() >= CONVINCING:
             return first
         longer = extended(view)
-        if longer is None:
+        if longer is None or harm_began_inside(view, incident):
             return first
         second = self._read(longer, incident, graph)
         return second if second[2].max(initial=0.0) > first[2].max(initial=0.0) else first

@@ -17,7 +17,12 @@ from aetia.model.window import Window
 SPARKS = "▁▂▃▄▅▆▇█"
 GAP = "·"
 MARK = "╎"
+LIKELY = 0.3
+"""Probability below which an answer is called a suspect and not a cause."""
 _LEVEL_NAMES = {"external": "external dependency", "edge": "link"}
+_ROWS = {
+    "spans": "span", "logs": "log line", "metrics": "metric point", "changes": "change", "topology": "call edge",
+}  # fmt: skip
 _DIRECTIONS = {
     "up": "rose by", "down": "fell by", "new": "appeared:", "gone": "vanished:", "changed": "changed by",
 }  # fmt: skip
@@ -38,6 +43,7 @@ def number(value: float | None) -> str:
     """Three significant digits, no exponent where people can do without: 0.0123, 4.57, 12 300."""
     if value is None or not math.isfinite(value):
         return "–"
+    value = value or 0.0  # Minus nought reads as nought.
     size = abs(value)
     if size >= 1e7 or (0 < size < 1e-4):
         return f"{value:.2e}"
@@ -246,7 +252,7 @@ def breach(found: SliBreach) -> str:
     unit = {"latency": "ms", "success": "share", "throughput": "req/s"}[found.sli] if found.unit is None else found.unit
     verb = "rose" if found.incident > found.baseline else "fell"
     sli = "failures" if found.sli == "success" and found.incident > found.baseline else found.sli
-    statistic = plain(found.statistic, 24) if found.statistic not in (found.sli, "share", "rate") else ""
+    statistic = plain(found.statistic, 60) if found.statistic not in (found.sli, "share", "rate") else ""
     name = f"{sli} ({statistic})" if statistic else sli
     return f"{name} {verb} from {quantity(found.baseline, unit)} to {quantity(found.incident, unit)}"
 
@@ -287,6 +293,9 @@ def headline(diagnosis: Diagnosis) -> str:
     causes = roots(diagnosis)
     named = " and ".join(f"{entity_title(root.entity)} ({level(root.entity)})" for root in causes)
     faults = ", ".join(dict.fromkeys(filter(None, (fault(root) for root in causes))))
+    sure = [root.probability for root in causes if root.probability is not None]
+    if sure and max(sure) < LIKELY:
+        return f"No cause stands out. First suspect: {named}{', ' + faults if faults else ''}."
     return f"Root cause{'s' if len(causes) > 1 else ''}: {named}{', ' + faults if faults else ''}."
 
 
@@ -304,18 +313,22 @@ def path(diagnosis: Diagnosis) -> list[list[str]]:
 
 
 def dropped(record: DroppedRows) -> str:
-    """`spans: 1 200 rows, negative duration (a.parquet)`."""
+    """`spans: 1 200 rows, negative duration (a.parquet)`; one file needs no number, since its reason names it."""
     unit = {"files": "file", "messages": "message"}.get(record.table, "row")
     rows = f"{number(record.rows)} {unit}{'' if record.rows == 1 else 's'}"
     place = "" if not record.source or record.source in record.reason else f" ({plain(record.source, 80)})"
-    one = record.rows == 0 or (unit != "row" and record.rows == 1)
+    one = record.rows == 0 or (unit == "file" and record.rows == 1)
     what = "" if one else f"{rows}, " if unit == "row" else f"{number(record.rows)}, "
     return f"{plain(record.table, 20)}: {what}{plain(record.reason, 300)}{place}"
 
 
 def cost(diagnosis: Diagnosis) -> str:
-    """`1.2 s, 120 000 spans, 4 000 logs`."""
-    rows = [f"{number(count)} {table}" for table, count in diagnosis.cost.rows.items() if count]
+    """`1.2 s, 120 000 spans, 4 000 log lines`."""
+    rows = [
+        f"{number(count)} {_ROWS.get(table, table)}{'' if count == 1 else 's'}"
+        for table, count in diagnosis.cost.rows.items()
+        if count
+    ]
     tokens = [f"{number(diagnosis.cost.tokens)} tokens"] if diagnosis.cost.tokens else []
     return ", ".join([duration_ns(diagnosis.cost.seconds * 1e9), *rows, *tokens])
 
@@ -335,19 +348,22 @@ def key_facts(diagnosis: Diagnosis) -> list[tuple[str, str]]:
         sure = [percent(root.probability) for root in causes if root.probability is not None]
         if sure:
             facts.append(("probability", " · ".join(sure)))
-        facts.append(("where", "; ".join(entity_place(root.entity) for root in causes)))
+        places = [entity_place(root.entity) for root in causes]
+        if places != [level(root.entity) for root in causes]:  # The headline has told the level.
+            facts.append(("where", "; ".join(places)))
         onsets = [root.onset_ns for root in causes if root.onset_ns is not None]
         if onsets:
             facts.append(("since", _since(min(onsets), diagnosis)))
     if diagnosis.incident is not None:
         how = " (given)" if diagnosis.incident.given else " (detected)"
         facts.append(("incident", window(diagnosis.incident.window) + how))
-        facts.append(("baseline", window(diagnosis.incident.baseline)))
+        facts.append(("baseline", window(diagnosis.incident.baseline) + _guard(diagnosis)))
     if diagnosis.impact.entries:
         hurt = diagnosis.impact
         share = f" ({percent(hurt.affected / hurt.requests)})" if hurt.requests else ""
-        counts = f"{number(hurt.affected)} of {number(hurt.requests)} requests{share}"
-        facts.append(("impact", f"{counts} at {joined(plain(name, 60) for name in hurt.entries)}"))
+        counts = f"{number(hurt.affected)} of {number(hurt.requests)} requests{share} at " if hurt.requests else ""
+        unknown = "" if hurt.requests else "; no requests are recorded, so nobody can say how many"
+        facts.append(("impact", f"{counts}{joined(plain(name, 60) for name in hurt.entries)}{unknown}"))
     if diagnosis.case:
         facts.append(("case", plain(diagnosis.case)))
     return facts
@@ -361,4 +377,20 @@ def _since(onset_ns: int, diagnosis: Diagnosis) -> str:
     lead = diagnosis.incident.onset_ns - onset_ns
     if abs(lead) < 1e9:
         return f"{words}, as users were hurt"
-    return f"{words}, {duration_ns(abs(lead))} {'before' if lead > 0 else 'after'} users were hurt"
+    if lead < 0:
+        # A cause does not follow its effect: its first sign does, where signs are rarer than requests.
+        return f"{words} at the latest, {duration_ns(-lead)} after users were hurt"
+    return f"{words}, {duration_ns(lead)} before users were hurt"
+
+
+def _guard(diagnosis: Diagnosis) -> str:
+    """How much of the baseline's end the evidence leaves out, since harm may have begun before it was noticed."""
+    assert diagnosis.incident is not None
+    ends = [
+        max(span.end_ns for span in spans)
+        for item in diagnosis.evidence
+        for table, spans in item.query.baselines.items()
+        if table != "changes" and spans
+    ]
+    left_out = diagnosis.incident.baseline.end_ns - max(ends) if ends else 0
+    return f", its last {duration_ns(left_out)} left out" if left_out >= 1e9 else ""

@@ -2,7 +2,8 @@
 
 The answers are those of `np.unique` and of a stable `np.argsort`. On a million rows with a few thousand distinct
 keys the codes take 3 ms instead of 25 ms, rows of several columns 10 ms instead of 700 ms, the order 8 ms instead of
-80 ms, and a million distinct values 10 ms instead of 300 ms (numpy 2.4 hashes where it need not keep the inverse).
+80 ms (of keys of 30 bits 37 ms), and a million distinct values 10 ms instead of 300 ms (numpy 2.4 hashes where it need
+not keep the inverse).
 """
 
 from __future__ import annotations
