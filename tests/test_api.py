@@ -189,6 +189,8 @@ def test_a_wrong_localizer_is_refused_before_anything_is_read() -> None:
 def test_no_source_is_refused() -> None:
     with pytest.raises(UsageError, match="no source was given"):
         aetia.diagnose([])
+    with pytest.raises(aetia.AetiaError):
+        aetia.diagnose([])
 
 
 def cut(telemetry: Telemetry, window: Window) -> Telemetry:

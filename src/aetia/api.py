@@ -365,7 +365,7 @@ def _no_incident(loaded: Loaded) -> Localization:
         " name the window with --incident A..B or --since 30m if users were hurt",
     )
     if extent.seconds < SHORT_SECONDS:
-        missing += (f"a longer record: the data covers {words_of(extent)}, and must hold health and harm",)
+        missing += (f"a longer record: the data covers {words_of(extent)}, and must hold healthy time too",)
     return Localization(abstained="no incident was found in the data", missing=missing)
 
 

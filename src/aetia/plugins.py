@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, cast, get_args
 
 from aetia.model.errors import PluginUnavailable, UnknownPlugin
 
-Kind = Literal["reader", "detector", "channel", "localizer", "policy", "sampler", "action", "environment"]
+Kind = Literal["reader", "detector", "channel", "localizer", "tool", "policy", "sampler", "action", "environment"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 GROUP = "aetia.plugins"
 _MARK = "__aetia_plugin__"

@@ -114,6 +114,11 @@ def sources(root: Path) -> dict[str, tuple[str, str]]:
     (root / "old.zip").write_bytes(b"PK\x03\x04 and so on")
     (root / "page.json").write_text("<html>504</html>")
     (root / "zero.json").write_bytes(b"")
+    for folder, label in (("eval", "inject_time.txt"), ("bench", "injection.json")):
+        (root / folder).mkdir()
+        (root / folder / label).write_text("1760000600")
+    (root / "zeros").mkdir()
+    (root / "zeros" / "traces.json").write_bytes(b"")
     return {
         "no such path": (f"{root}/gone/deep", f"the path holds as far as {root}."),
         "empty text": (" ", "perhaps an unset variable"),
@@ -125,6 +130,9 @@ def sources(root: Path) -> dict[str, tuple[str, str]]:
         "a device": (os.devnull, "write it to a file first"),
         "an empty folder": (str(nothing), "it holds nothing"),
         "an empty file": (f"{root}/zero.json", "is empty"),
+        "a folder with an empty file": (f"{root}/zeros", "it holds traces.json (empty)."),
+        "a label of RCAEval alone": (f"{root}/eval", "it holds inject_time.txt. Nearest: rcaeval still needs simple_"),
+        "a label of RCABench alone": (f"{root}/bench", "rcabench still needs normal_*.parquet, abnormal_*.parquet"),
         "no header": (f"{root}/word.csv", "a first line that names the columns"),
         "an archive": (f"{root}/old.zip", "is a zip archive; unpack it first"),
         "an error page": (f"{root}/page.json", "it begins with '<html>504</html>'"),
@@ -135,7 +143,8 @@ def sources(root: Path) -> dict[str, tuple[str, str]]:
 
 NAMES = (
     "no such path", "empty text", "a NUL", "endless", "a link to itself", "a pipe", "a folder with a pipe", "a device",
-    "an empty folder", "an empty file", "no header", "an archive", "an error page", "a name that is not UTF-8",
+    "an empty folder", "an empty file", "a folder with an empty file", "a label of RCAEval alone",
+    "a label of RCABench alone", "no header", "an archive", "an error page", "a name that is not UTF-8",
     "an unknown home",
 )  # fmt: skip
 

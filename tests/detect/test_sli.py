@@ -249,6 +249,18 @@ def test_a_metric_told_by_name_is_an_sli_whatever_it_is_called() -> None:
     assert at(448) <= incident.onset_ns <= at(452)
 
 
+def test_each_quantile_of_a_metric_is_named() -> None:
+    values = np.where(np.arange(60) >= 40, 900.0, 80.0) * (1 + np.random.default_rng(0).normal(0, 0.02, 60))
+    rows = [
+        metrics("latency_ms", values * share).set_column(
+            METRICS.get_field_index("attributes"), "attributes", pa.array([f'{{"quantile":"{share}"}}'] * 60)
+        )
+        for share in (0.5, 0.95)
+    ]
+    (incident,) = detect(metrics=pa.concat_tables(rows))
+    assert {found.statistic for found in incident.breaches} == {"p50 of latency_ms", "p95 of latency_ms"}
+
+
 def test_alerts_alone_are_the_incident() -> None:
     rows = table(
         CHANGES, time=[at(900), at(1000), at(0), at(9000)], kind=["alert", "alert", "deploy", "alert"],

@@ -198,3 +198,11 @@ def test_every_case_id_makes_a_usable_folder_name(tmp_path: Path, case_id: str) 
 
 def test_free_memory_is_a_positive_number_of_bytes() -> None:
     assert 1 << 20 < case_module.free_memory_bytes() < 1 << 50
+
+
+def test_two_cases_of_one_name_are_told_apart_by_their_folder(tmp_path: Path) -> None:
+    first, second = case_folder(tmp_path / "a"), case_folder(tmp_path / "b")
+    for wanted in (None, a_case().id):
+        with pytest.raises(IngestError, match=f"{first} and {second} are both called"):
+            CaseReader().load(tmp_path, wanted)
+    assert CaseReader().load(second).case.id == a_case().id

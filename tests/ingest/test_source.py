@@ -85,6 +85,8 @@ def test_a_path_with_a_colon_wins_over_a_case_id(tmp_path: Path) -> None:
 def test_a_missing_path_says_how_far_it_holds(tmp_path: Path) -> None:
     with pytest.raises(IngestError, match=f"does not exist; the path holds as far as {tmp_path}"):
         open_sources([str(tmp_path / "no" / "such")])
+    with pytest.raises(IngestError, match=r"^no-such does not exist in /"):
+        open_sources(["no-such"])
     with pytest.raises(IngestError, match="no source was given"):
         open_sources([])
     with pytest.raises(IngestError, match="does not exist"):

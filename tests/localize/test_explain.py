@@ -22,6 +22,7 @@ from small_shop import (
     everybody,
     from_onset,
     gauges,
+    look,
     steady,
     stepped,
     told,
@@ -30,11 +31,15 @@ from small_shop import (
 import aetia
 from aetia.api import recheck_sources
 from aetia.contracts.shop import rows_permuted
+from aetia.evidence.channel import Finding
 from aetia.ingest.reader import Loaded
 from aetia.lab.sim import FAULTS, FaultSpec, Load, Scenario, System, make_system, simulate
 from aetia.lab.sim.draw import service_rates
+from aetia.localize._answer import finest
+from aetia.model import entity
 from aetia.model.case import Case
-from aetia.model.diagnosis import Diagnosis
+from aetia.model.diagnosis import Claim, Diagnosis
+from aetia.model.faults import FaultClass
 from aetia.model.tables import Telemetry
 from aetia.model.window import Window
 
@@ -380,6 +385,15 @@ def test_a_late_onset_and_a_contaminated_baseline_give_the_same_root(fault: str)
     late = Window(case.incident.start_ns + 45 * SECOND, case.incident.end_ns)
     for baseline in (case.baseline, Window(case.baseline.start_ns, late.start_ns)):
         assert root(diagnosed(seen, baseline=baseline, incident=late)) == root(found)
+
+
+@pytest.mark.parametrize(("fault_class", "level"), [("A", "service"), ("C", "service"), ("D", "edge"), ("E", "edge")])
+def test_a_link_delays_and_parts_but_neither_dies_nor_throws(fault_class: FaultClass, level: str) -> None:
+    view = look(**told(None))
+    claim = Claim(what="unanswered", direction="up", magnitude=0.2, unit="share")
+    found = Finding(entity=entity.edge("order", "price"), score=0.9, claim=claim, args={})
+    named = finest(view, [(0.9, 0)], [found], view.names.service_code("price"), fault_class)
+    assert (named.level, named.service) == (level, "price")
 
 
 def test_the_seed_of_the_answer_does_not_matter() -> None:

@@ -90,6 +90,13 @@ def test_links_inside_the_page_resolve_and_ids_are_unique(page: str) -> None:
     assert {link[1:] for link in parsed.all("href")} <= set(ids)
 
 
+def test_every_column_of_a_table_has_a_title_of_its_own(page: str) -> None:
+    heads = re.findall(r"<thead>(.*?)</thead>", page)
+    assert len(heads) >= 3
+    for head in heads:
+        assert head.count("<th ") == head.count('scope="col"') >= 4 and "></th>" not in head
+
+
 def test_wide_drawings_can_be_scrolled_by_keyboard_and_are_named(page: str) -> None:
     assert page.count('tabindex="0" role="region" aria-label=') == 3
     assert page.count("<svg") == len(re.findall(r"<svg[^>]*(?:aria-label|aria-hidden)=", page))

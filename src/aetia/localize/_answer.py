@@ -42,7 +42,7 @@ def make_hypotheses(
         onsets = [f.onset_ns for f in findings if f.onset_ns is not None and f.onset_ns >= view.incident.start_ns]
         hypotheses.append(
             Hypothesis(
-                entity=_finest(view, parts, findings, candidate, fault_class), score=round(float(score[candidate]), 6),
+                entity=finest(view, parts, findings, candidate, fault_class), score=round(float(score[candidate]), 6),
                 probability=int(float(probability[rank]) * 1e4) / 1e4, fault_class=fault_class, fault=fault,
                 onset_ns=min(onsets) if onsets else view.incident.start_ns, evidence=tuple(item.id for item in proof),
                 verdict="supported" if rank == 0 else "open", reason=findings[0].claim.text if findings else "",
@@ -73,7 +73,7 @@ def _prove(view: View, board: Board, parts: list[tuple[float, int]], candidate: 
     return out
 
 
-def _finest(
+def finest(
     view: View, parts: list[tuple[float, int]], findings: list[Finding], candidate: int, fault_class: FaultClass | None
 ) -> Entity:
     """The entity of the strongest finding, or an instance that a nearly as strong one names; a link only where

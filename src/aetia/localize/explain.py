@@ -127,8 +127,8 @@ def missing(view: View) -> tuple[str, ...]:
     """What would make the answer surer."""
     rows = view.facts.telemetry.rows
     wanted = {
-        "spans": "traces (who called whom, and where time and errors began)",
-        "logs": "logs (what components said)",
-        "metrics": "metrics (resources of instances and nodes)",
+        "spans": "traces: they tell who called whom, and where time and errors began",
+        "logs": "logs: they tell what components said",
+        "metrics": "metrics: they tell the load of instances and nodes",
     }
     return tuple(text for table, text in wanted.items() if rows[table] == 0)

@@ -110,18 +110,29 @@ def _list(items: Iterable[str]) -> str:
     return f'<ul class="plain">{"".join(f"<li>{text(item, 400)}</li>" for item in items)}</ul>'
 
 
+def _columns(*titles: str) -> str:
+    """A table's head for eyes and screen readers; # marks a column of numbers, one of pictures has no title."""
+    cells = "".join(
+        f'<th scope="col"{" class=n" if title[:1] == "#" else ""}>{title.removeprefix("#")}</th>'
+        if title
+        else "<td></td>"
+        for title in titles
+    )
+    return f"<thead><tr>{cells}</tr></thead>"
+
+
 def _breaches(diagnosis: Diagnosis) -> str:
     assert diagnosis.incident is not None
     rows = "".join(
         f"<tr><td>{text(found.entry.name)}</td><td>{text(wording.breach(found))}</td>"
         f'<td class="n">{wording.moment(found.onset_ns, day=False)}</td>'
-        f'<td class="n">{wording.number(found.affected)} of {wording.number(found.requests)}</td>'
+        f'<td class="n">{wording.hurt_requests(found)}</td>'
         f'<td class="n">{text(wording.p_value(found.p_value))}</td></tr>'
         for found in diagnosis.incident.breaches
     )
     return (
-        '<div class="scroll"><table><thead><tr><th>entry point</th><th>what</th><th class="n">since (UTC)</th>'
-        f'<th class="n">requests hurt</th><th class="n">chance</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        f'<div class="scroll"><table>{_columns("entry point", "what", "#since (UTC)", "#requests hurt", "#chance")}'
+        f"<tbody>{rows}</tbody></table></div>"
     )
 
 
@@ -131,10 +142,7 @@ def _ranking(diagnosis: Diagnosis) -> str:
     rows = [
         _ranking_row(rank, item, top, root=id(item) in roots) for rank, item in enumerate(diagnosis.hypotheses, start=1)
     ]
-    head = (
-        '<thead><tr><th></th><th>entity</th><th>level</th><th colspan="2">probability</th><th>fault</th>'
-        "<th>why</th></tr></thead>"
-    )
+    head = _columns("rank", "entity", "level", "", "probability", "fault", "why")
     body = f'<div class="scroll"><table>{head}<tbody>{"".join(rows[:8])}</tbody></table></div>'
     if len(rows) > 8:
         rest = f'<div class="scroll"><table>{head}<tbody>{"".join(rows[8:40])}</tbody></table></div>'
@@ -252,8 +260,8 @@ def _traces(shown: Exhibits) -> str:
 def _templates(templates: tuple[ChangedTemplate, ...]) -> str:
     rows = "".join(_template_row(item) for item in templates)
     return (
-        '<div class="scroll"><table><thead><tr><th></th><th>template</th><th>service</th><th>severity</th>'
-        f'<th class="n">lines</th><th class="n">expected</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        f'<div class="scroll"><table>{_columns("", "template", "service", "severity", "#lines", "#expected")}'
+        f"<tbody>{rows}</tbody></table></div>"
     )
 
 
@@ -270,7 +278,7 @@ def _template_row(item: ChangedTemplate) -> str:
 def _limits(diagnosis: Diagnosis) -> str:
     parts: list[str] = []
     if diagnosis.abstained is None and diagnosis.missing:
-        parts.append(f"<h3>Still open</h3>{_list(diagnosis.missing)}")
+        parts.append(f"<h3>What would make this surer</h3>{_list(diagnosis.missing)}")
     if diagnosis.dropped:
         parts.append(f"<h3>Dropped or mended</h3>{_list(wording.dropped(record) for record in diagnosis.dropped)}")
     if diagnosis.silent:

@@ -27,7 +27,7 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     yield from _table(("", ""), ((label, escape(value)) for label, value in wording.key_facts(diagnosis)))
     if diagnosis.incident is not None and diagnosis.incident.breaches:
         yield from _heading("What broke, and for whom")
-        yield from _table(("entry point", "what", "p", "requests", "affected"), _breach_rows(diagnosis))
+        yield from _table(("entry point", "what", "p", "requests hurt"), _breach_rows(diagnosis))
     if diagnosis.abstained is not None:
         yield from _heading("What is missing")
         yield from _bullets(diagnosis.missing or ("nothing more is known",))
@@ -43,7 +43,7 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
         yield from _heading("Ruled out")
         yield from _bullets(wording.rejection(item) for item in diagnosis.rejected)
     if diagnosis.abstained is None and diagnosis.missing:
-        yield from _heading("Still open")
+        yield from _heading("What would make this surer")
         yield from _bullets(diagnosis.missing)
     if diagnosis.dropped:
         yield from _heading("Dropped or mended")
@@ -77,7 +77,7 @@ def _breach_rows(diagnosis: Diagnosis) -> Iterator[tuple[str, ...]]:
     for found in diagnosis.incident.breaches:
         yield (
             escape(found.entry.name), escape(wording.breach(found)), escape(wording.p_value(found.p_value)),
-            wording.number(found.requests), wording.number(found.affected),
+            wording.hurt_requests(found),
         )  # fmt: skip
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, cast
 
 from aetia import plugins
-from aetia.evidence.channel import Channel
 from aetia.model.diagnosis import Diagnosis, Evidence, Query, canonical, digest
 from aetia.model.errors import AetiaError
 from aetia.model.tables import SCHEMAS
@@ -29,18 +28,28 @@ def recheck(diagnosis: Diagnosis, view: View) -> list[Recheck]:
     Evidence holds when the digest of the query's new result equals that of the old one (numbers agree to six
     digits). A channel that is unknown here, or an entity that the view does not have, means that it does not.
     """
-    channels: dict[str, Channel] = {}
-    return [_again(item, view, channels) for item in diagnosis.evidence]
+    made: dict[str, Measures] = {}
+    return [_again(item, view, made) for item in diagnosis.evidence]
 
 
-def _again(item: Evidence, view: View, channels: dict[str, Channel]) -> Recheck:
+class Measures(Protocol):
+    """A channel of evidence or a tool of the investigation: what a query names."""
+
+    def measure(self, view: View, **args: Any) -> dict[str, Any]: ...
+
+
+def _made(name: str) -> Measures:
+    kind = "tool" if name in plugins.names("tool") else "channel"
+    return cast("Measures", plugins.create(kind, name))
+
+
+def _again(item: Evidence, view: View, made: dict[str, Measures]) -> Recheck:
     name = item.query.channel
     if digest(item.result) != item.digest:
         return Recheck(item, False, item.result, None, "the recorded result does not match its own digest")
     try:
-        channel = channels.get(name) or plugins.create("channel", name)
-        channels[name] = channel
-        new: dict[str, Any] = canonical(channel.measure(_windowed(view, item.query), **item.query.args))
+        source = made.setdefault(name, made.get(name) or _made(name))
+        new: dict[str, Any] = canonical(source.measure(_windowed(view, item.query), **item.query.args))
     except AetiaError as error:
         return Recheck(item, False, item.result, None, str(error))
     except (TypeError, KeyError, ValueError, IndexError) as error:

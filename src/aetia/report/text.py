@@ -47,7 +47,7 @@ def _parts(diagnosis: Diagnosis) -> Iterator[RenderableType]:
     if diagnosis.rejected:
         yield from _section("Ruled out", _bullets(_rejected(diagnosis)))
     if diagnosis.abstained is None and diagnosis.missing:
-        yield from _section("Still open", _bullets(diagnosis.missing))
+        yield from _section("What would make this surer", _bullets(diagnosis.missing))
     if diagnosis.dropped:
         yield from _section("Dropped or mended", _bullets(wording.dropped(record) for record in diagnosis.dropped))
     if diagnosis.silent:

@@ -81,6 +81,8 @@ def quantity(value: float | None, unit: str) -> str:
         return duration_ns(value * {"ms": 1e6, "ns": 1.0, "s": 1e9, "us": 1e3, "µs": 1e3}[unit])
     if unit in ("bytes", "By", "byte"):
         return _bytes(value)
+    if unit == "1/s":
+        return f"{number(60 * value)} a minute"
     if unit in ("ratio", "x", "×"):
         return f"{number(value)} ×"
     return f"{number(value)} {unit}".rstrip() if unit not in ("1", "", "count") else number(value)
@@ -257,6 +259,11 @@ def breach(found: SliBreach) -> str:
     return f"{name} {verb} from {quantity(found.baseline, unit)} to {quantity(found.incident, unit)}"
 
 
+def hurt_requests(found: SliBreach) -> str:
+    """`263 of 364`; a dash where the SLI is a metric and no request was recorded."""
+    return f"{number(found.affected)} of {number(found.requests)}" if found.requests else "–"
+
+
 def rejection(item: Hypothesis) -> str:
     """`cart (service): its callee explains it`."""
     why = item.reason or "explained by the root cause"
@@ -357,13 +364,15 @@ def key_facts(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     if diagnosis.incident is not None:
         how = " (given)" if diagnosis.incident.given else " (detected)"
         facts.append(("incident", window(diagnosis.incident.window) + how))
-        facts.append(("baseline", window(diagnosis.incident.baseline) + _guard(diagnosis)))
+        facts.append(("baseline", _baseline(diagnosis)))
     if diagnosis.impact.entries:
         hurt = diagnosis.impact
         share = f" ({percent(hurt.affected / hurt.requests)})" if hurt.requests else ""
         counts = f"{number(hurt.affected)} of {number(hurt.requests)} requests{share} at " if hurt.requests else ""
         unknown = "" if hurt.requests else "; no requests are recorded, so nobody can say how many"
         facts.append(("impact", f"{counts}{joined(plain(name, 60) for name in hurt.entries)}{unknown}"))
+    elif causes and diagnosis.incident is not None and not diagnosis.incident.breaches:
+        facts.append(("impact", "no harm to users was measured in this window"))
     if diagnosis.case:
         facts.append(("case", plain(diagnosis.case)))
     return facts
@@ -383,14 +392,18 @@ def _since(onset_ns: int, diagnosis: Diagnosis) -> str:
     return f"{words}, {duration_ns(lead)} before users were hurt"
 
 
-def _guard(diagnosis: Diagnosis) -> str:
-    """How much of the baseline's end the evidence leaves out, since harm may have begun before it was noticed."""
+def _baseline(diagnosis: Diagnosis) -> str:
+    """The time that the evidence compares with. It leaves out the end of the baseline, as harm may begin before it is
+    noticed, and tables whose healthy time was recorded at another time have their own."""
     assert diagnosis.incident is not None
-    ends = [
-        max(span.end_ns for span in spans)
-        for item in diagnosis.evidence
-        for table, spans in item.query.baselines.items()
-        if table != "changes" and spans
-    ]
-    left_out = diagnosis.incident.baseline.end_ns - max(ends) if ends else 0
-    return f", its last {duration_ns(left_out)} left out" if left_out >= 1e9 else ""
+    whole = diagnosis.incident.baseline
+    used: dict[tuple[Window, ...], list[str]] = {}
+    for item in diagnosis.evidence[:1]:
+        for table in ("spans", "logs", "metrics"):
+            spans = item.query.baselines.get(table)
+            if spans and diagnosis.cost.rows.get(table, 0):
+                used.setdefault(tuple(spans), []).append(table)
+    if len(used) > 1:
+        return "; ".join(f"{' and '.join(tables)}: {joined(map(window, spans))}" for spans, tables in used.items())
+    left_out = whole.end_ns - max((span.end_ns for spans in used for span in spans), default=whole.end_ns)
+    return window(whole) + (f", its last {duration_ns(left_out)} left out" if left_out >= 1e9 else "")

@@ -21,6 +21,7 @@ from aetia.model.window import NS_PER_SECOND, Window
 from aetia.plugins import plugin
 
 _PERIODS = ("normal", "abnormal")
+_INJECTION = "injection.json"
 _MAX_DEPTH = 4
 # Some releases keep the standardised files of a datapack in a folder of this name below it.
 _CONVERTED = "converted"
@@ -38,10 +39,12 @@ class RCABenchReader:
         """Fits a datapack, a folder of datapacks and the data root above."""
         first = next(_datapacks(path), None) if path.is_dir() else None
         if first is None:
-            return None
+            if not (path / _INJECTION).is_file():
+                return None
+            missing = tuple(f"{period}_*.parquet" for period in _PERIODS if not any(path.glob(f"{period}_*.parquet")))
+            return Match(confidence=0.2, found=(_INJECTION,), missing=missing)
         files = tuple(sorted(file.name for file in first.glob("*normal_*.parquet")))
-        wanted = ("env.json", "injection.json")
-        missing = tuple(name for name in wanted if not (first / name).is_file())
+        missing = tuple(name for name in ("env.json", _INJECTION) if not (first / name).is_file())
         return Match(confidence=0.95 if not missing else 0.75, found=files, missing=missing)
 
     def cases(self, path: Path) -> list[Case]:

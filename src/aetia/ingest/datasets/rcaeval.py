@@ -50,7 +50,8 @@ class RCAEvalReader:
         """Fits a case folder, a dataset folder or a folder of datasets."""
         first = next(_case_folders(path), None) if path.is_dir() else None
         if first is None:
-            return None
+            lone = path.is_dir() and (path / _INJECTION).is_file()
+            return Match(confidence=0.2, found=(_INJECTION,), missing=(" or ".join(_METRIC_FILES),)) if lone else None
         files = tuple(name for name in (*_METRIC_FILES, "logs.csv", "traces.csv") if (first / name).is_file())
         missing = tuple(name for name in ("logs.csv", "traces.csv") if name not in files)
         labelled = _label(first) is not None

@@ -1,0 +1,56 @@
+"""From the ledger to the diagnosis: beliefs become the ranking, and only what is backed by evidence is said."""
+
+from __future__ import annotations
+
+import msgspec
+
+from aetia.model.diagnosis import Diagnosis, Hop, Hypothesis, Verdict
+from aetia.model.journal import State
+from aetia.reason.ledger import Entry
+from aetia.reason.policy import Desk
+
+_VERDICT: dict[State, Verdict] = {
+    "proposed": "open", "supported": "supported", "refuted": "refuted", "verified": "verified",
+}  # fmt: skip
+
+
+def conclude(desk: Desk, outcome: str) -> Diagnosis:
+    """The prior diagnosis with the ranking, the verdicts, the evidence and the hops of the ledger.
+
+    Where nothing was learned the prior stands as it was. A candidate that a person excluded is not in the ranking.
+    """
+    prior = desk.prior
+    cost = msgspec.structs.replace(prior.cost, seconds=round(prior.cost.seconds + desk.spent.at_s, 3),
+                                   tokens=desk.spent.tokens)  # fmt: skip
+    ranked = [(name, entry) for name, entry in desk.ledger.ranked() if name not in desk.excluded]
+    if prior.abstained is not None or not ranked:
+        abstained = prior.abstained or "no hypothesis was left"
+        return msgspec.structs.replace(prior, abstained=abstained, hypotheses=(), roots=(), cost=cost)
+    hypotheses = tuple(_hypothesis(entry) for _, entry in ranked)
+    cited = {item for hypothesis in hypotheses for item in (*hypothesis.evidence, *hypothesis.against)}
+    hops = tuple(
+        Hop(source=hop.source, target=hop.target, relation="observed", evidence=hop.evidence)
+        for hop in desk.hops if hop.in_direction is not False and hop.in_time is not False
+    )  # fmt: skip
+    cited |= {hop.evidence for hop in hops if hop.evidence is not None}
+    return msgspec.structs.replace(
+        prior, hypotheses=hypotheses, roots=_roots(desk, [name for name, _ in ranked]), cost=cost,
+        evidence=tuple(item for key, item in desk.evidence.items() if key in cited),
+        propagation=hops or prior.propagation,
+    )  # fmt: skip
+
+
+def _hypothesis(entry: Entry) -> Hypothesis:
+    said = entry.hypothesis or Hypothesis(entity=entry.entity, score=entry.belief)
+    return msgspec.structs.replace(
+        said, probability=round(entry.belief, 4), verdict=_VERDICT[entry.state],
+        evidence=tuple(dict.fromkeys((*said.evidence, *entry.evidence_for))),
+        against=tuple(dict.fromkeys((*said.against, *entry.against))),
+    )  # fmt: skip
+
+
+def _roots(desk: Desk, names: list[str]) -> tuple[int, ...]:
+    """The joint answer of the prior where its members still lead; the first of the ranking always."""
+    joint = [desk.prior.hypotheses[at].entity.name for at in desk.prior.roots if at < len(desk.prior.hypotheses)]
+    kept = [names.index(name) for name in joint if name in names and desk.ledger.entries[name].state != "refuted"]
+    return tuple(sorted({0, *(at for at in kept if at < len(joint))}))

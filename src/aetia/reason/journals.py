@@ -1,0 +1,79 @@
+"""Journals on disk: one JSON object a line, written as it happens, readable up to a line that was cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from aetia.model.errors import ReportError
+from aetia.model.journal import SCHEMA, Closed, Event, Opened
+
+_DECODER = msgspec.json.Decoder(Event)
+
+
+class JournalFile:
+    """Appends events to a file; each is on its way to the disk when `write` returns. A context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._file = path.open("xb")
+        except FileExistsError:
+            raise ReportError(f"{path} exists; a journal is never overwritten, choose another file.") from None
+        except OSError as error:
+            raise ReportError(f"{path} cannot be written: {error.strerror}; choose another place.") from error
+
+    def write(self, event: Event) -> None:
+        try:
+            self._file.write(msgspec.json.encode(event) + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise ReportError(f"{self._path} cannot be written: {error.strerror}; free some space.") from error
+
+    def __enter__(self) -> JournalFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def read_journal(path: Path) -> list[Event]:
+    """The events of a journal; a last line without its end is left out, as a crash leaves it.
+
+    Raises ReportError when the file cannot be read, is no journal, or is damaged before its last line.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ReportError(f"{path} cannot be read: {error.strerror}.") from error
+    lines = data.split(b"\n")
+    events: list[Event] = []
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            events.append(_DECODER.decode(line))
+        except msgspec.DecodeError as error:
+            raise ReportError(f"{path} line {number} is no event of a journal: {error}.") from error
+    if not events or not isinstance(events[0], Opened) or events[0].schema != SCHEMA:
+        raise ReportError(f"{path} is no journal of an investigation ({SCHEMA}); name one that aetia diagnose wrote.")
+    return events
+
+
+def opened(events: Sequence[Event]) -> Opened:
+    """The first event of a journal."""
+    first = events[0]
+    assert isinstance(first, Opened)
+    return first
+
+
+def closed(events: Sequence[Event]) -> Closed | None:
+    """The last event of a journal that was finished, else None."""
+    return events[-1] if events and isinstance(events[-1], Closed) else None
+
+
+def of_type(events: Sequence[Event], kind: type[msgspec.Struct]) -> Iterator[Event]:
+    return (event for event in events if isinstance(event, kind))

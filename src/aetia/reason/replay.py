@@ -1,0 +1,74 @@
+"""An investigation again, from its journal alone: the same questions, the recorded answers, the same diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from aetia import plugins
+from aetia.model.diagnosis import Diagnosis
+from aetia.model.errors import ReportError
+from aetia.model.journal import Answered, Asked, Event, Steer, Steered
+from aetia.reason.engine import Check, Given, investigate
+from aetia.reason.journals import opened
+from aetia.reason.policy import Limits, Policy
+
+
+def replay(
+    events: Sequence[Event],
+    *,
+    policy: Policy | None = None,
+    checks: Sequence[Check] = (),
+    tell: Callable[[Event], None] = lambda event: None,
+) -> Diagnosis:
+    """Run the engine with the recorded answers; `policy` stands in for the one that the journal names.
+
+    Raises ReportError at the first question that differs from the journal, and when the journal ends before the
+    investigation does.
+    """
+    first, recorded = opened(events), _Recorded(events)
+    run = investigate(
+        first.prior,
+        policy or cast("Policy", plugins.create("policy", first.policy)),
+        name=first.policy,
+        limits=Limits(deadline_s=first.deadline_s, max_calls=first.max_calls, max_tokens=first.max_tokens),
+        seed=first.seed,
+        checks=checks,
+        tell=tell,
+    )
+    try:
+        asked = next(run)
+        while True:
+            asked = run.send(recorded.answer(asked))
+    except StopIteration as end:
+        return end.value
+
+
+class _Recorded:
+    """The questions, answers and wishes of a journal by the number of the question."""
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self._asked = {event.number: event for event in events if isinstance(event, Asked)}
+        self._answered = {event.number: event for event in events if isinstance(event, Answered)}
+        self._steers: dict[int, list[Steer]] = {}
+        waiting: list[Steer] = []
+        for event in events:  # a wish is written down before the answers it came with
+            if isinstance(event, Steered):
+                waiting.append(event.steer)
+            elif isinstance(event, Answered) and waiting:
+                self._steers[event.number], waiting = waiting, []
+
+    def answer(self, asked: tuple[Asked, ...]) -> Given:
+        for item in asked:
+            if item.number not in self._asked or self._asked[item.number].request != item.request:
+                raise ReportError(
+                    f"question {item.number} differs from the journal; replay it with the version that wrote it."
+                )
+            if item.number not in self._answered:
+                raise ReportError(
+                    f"the journal ends before question {item.number} was answered; it cannot be replayed."
+                )
+        answers = [self._answered[item.number] for item in asked]
+        steers = [steer for number in range(asked[0].number, asked[-1].number + 1)
+                  for steer in self._steers.get(number, ())]  # fmt: skip
+        return Given(answers=tuple(a.answer for a in answers), at_s=answers[-1].at_s, steers=tuple(steers))

@@ -1,0 +1,1 @@
+"""What an investigation may ask of the telemetry: one tool a file, read-only, bounded, answered with evidence."""
