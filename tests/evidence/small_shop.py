@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from aetia.evidence.channel import Finding, Reading
 from aetia.model.diagnosis import canonical, digest
+from aetia.model.quantities import number, percent, quantity
 from aetia.model.tables import CHANGES, LOGS, METRICS, SPANS, TOPOLOGY, Telemetry
 from aetia.model.window import Window
 from aetia.plugins import create
@@ -208,7 +209,18 @@ def read(channel: str, view: View) -> Reading:
         first = made.measure(view, **finding.args)
         again = create("channel", channel).measure(View(view.facts, view.baseline, view.incident), **finding.args)
         assert digest(canonical(first)) == digest(canonical(again))
+        assert says_what_it_measured(finding, first), (finding.claim.text, first)
     return reading
+
+
+def says_what_it_measured(finding: Finding, result: dict[str, Any]) -> bool:
+    """Whether the numbers of a claim's sentence are those that its query returns, so that a recheck proves the words."""
+    text, unit = finding.claim.text, result.get("unit", "")
+    if not any(char.isdigit() for char in text) or not isinstance(result.get("incident"), float):
+        return True
+    said = {quantity(result["incident"], unit), number(result["incident"]), percent(result["incident"])}
+    said |= {number(value) for value in result.values() if isinstance(value, int)}
+    return any(words in text for words in said)
 
 
 def measured(channel: str, view: View, finding: Finding) -> dict[str, Any]:

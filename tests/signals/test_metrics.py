@@ -191,14 +191,14 @@ def test_requests_by_outcome_become_traffic_and_an_error_share():
         )
     frame = build(rows)
     assert values(frame, "http_requests_total") == [2.0, 2.0, 2.0]
-    assert values(frame, "http_requests_total failed") == [0.1, 0.1, 0.1]
+    assert values(frame, "failed share of http_requests_total") == [0.1, 0.1, 0.1]
     assert {s.what: s.unit for s in frame.series} == {"traffic": "1/s", "errors": "share"}
 
 
 def test_errors_and_requests_of_one_entity_combine_to_a_share():
     rows = series_of(range(4), [10, 10, 10, 0], "workload") + series_of(range(4), [1, 2, 0, 0], "error")
     frame = build(rows)
-    found = values(frame, "workload error failed")
+    found = values(frame, "error of workload")
     assert found[:3] == [0.1, 0.2, 0.0]
     assert np.isnan(found[3])
 

@@ -13,6 +13,7 @@ from aetia.evidence._series import Shifts, believed, measure_series, series_name
 from aetia.evidence.channel import Finding, Reading
 from aetia.model.diagnosis import Claim
 from aetia.model.faults import FaultClass
+from aetia.model.quantities import went
 from aetia.signals.frames import F64, Series
 from aetia.signals.view import View
 
@@ -92,7 +93,7 @@ def _beyond_load(view: View, moved: Shifts) -> tuple[F64, F64]:
 
 
 def _claim(series: Series, base: float, level: float, onset: int | None, where: str) -> Claim:
-    text = f"{series.raw} of {where} went from {base:.4g} to {level:.4g} {series.unit}".rstrip()
+    text = f"{series.raw} of {where} {went(base, level, series.unit)}"
     ratio = level / base if base else float("inf")
     return Claim(
         what=series.what,

@@ -46,7 +46,7 @@ def rate_over_time(view: View, times_ns: I64, unit: str, per_seconds: float) -> 
     return _chart(bins, count / (bins.step_ns / NS_PER_SECOND) * per_seconds, unit)
 
 
-def median_over_time(view: View, times_ns: I64, values: F64, unit: str) -> dict[str, Any]:
-    """Median value per bin; None where there were no items."""
+def quantile_over_time(view: View, times_ns: I64, values: F64, unit: str, q: float = 0.5) -> dict[str, Any]:
+    """A quantile of the values per bin; None where there were no items."""
     bins = _bins(view)
-    return _chart(bins, grouped_quantiles(values, bins.bin_of(times_ns), bins.n, (0.5,))[:, 0], unit)
+    return _chart(bins, grouped_quantiles(values, bins.bin_of(times_ns), bins.n, (q,))[:, 0], unit)

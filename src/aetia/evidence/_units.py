@@ -224,8 +224,8 @@ def find_column(view: View, units: Units, args: dict[str, Any], key: str = "even
     raise SignalError(f"no {args['operation']} request of {args['service']} with “{args[key]}” in this telemetry.")
 
 
-def column_chart(view: View, units: Units, column: int) -> dict[str, Any]:
-    """Share of the context's units in which the column's event happened, over time."""
+def column_chart(view: View, units: Units, column: int, *, missing: bool = False) -> dict[str, Any]:
+    """Share of the context's units in which the column's event happened (or did not), over time."""
     unit = np.flatnonzero(units.context == units.column_context[column])
-    hit = np.isin(unit, members(units, column))
+    hit = np.isin(unit, members(units, column)) != missing
     return share_over_time(view, view.spans.start_ns[units.row[unit]], hit, "share of units")

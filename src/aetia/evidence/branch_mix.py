@@ -16,6 +16,7 @@ from aetia.evidence._violations import REQUIRED
 from aetia.evidence.channel import Finding, Reading
 from aetia.model.diagnosis import Claim
 from aetia.model.entity import operation
+from aetia.model.quantities import went
 from aetia.plugins import plugin
 from aetia.signals.frames import F64
 from aetia.signals.view import View
@@ -87,7 +88,7 @@ def _finding(view: View, units: Units, column: int, score: float) -> Finding:
     args = column_args(view, units, column)
     before, after = float(units.base_rate[column]), float(units.incident_rate[column])
     where = f"the {args['operation']} requests of {args['service']}"
-    text = f"“{args['event']}” went from {before:.0%} to {after:.0%} of {where}"
+    text = f"“{args['event']}” {went(before, after, 'share')} of {where}"
     return Finding(
         entity=operation(args["service"], args["operation"]),
         score=min(score, 1.0),

@@ -18,6 +18,7 @@ from aetia.evidence._places import service_or_external
 from aetia.evidence._series import believed, find_series, measure_series, row_medians, series_name
 from aetia.evidence.channel import Finding, Reading
 from aetia.model.diagnosis import Claim
+from aetia.model.quantities import number
 from aetia.plugins import plugin
 from aetia.signals.frames import F64, I64
 from aetia.signals.view import View
@@ -135,6 +136,6 @@ def _finding(view: View, mix: Mix, at: int) -> Finding:
         fault="early_return", own=False, args=series_name(view, row),
         claim=Claim(
             what="calls per request", direction="down", magnitude=round(after - before, 4), unit="calls/request",
-            text=f"{caller} calls {callee} {after:.3g} times per request, {before:.3g} before",
+            text=f"{caller} calls {callee} {number(after)} times per request, {number(before)} before",
         ),
     )  # fmt: skip

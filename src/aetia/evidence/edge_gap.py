@@ -20,11 +20,12 @@ from aetia.evidence._memo import once
 from aetia.evidence._places import service_or_external
 from aetia.evidence._samples import NS_PER_MS, GroupShift, group_shift
 from aetia.evidence._series import Shifts, believed, measure_series, series_name, shifts
-from aetia.evidence._timeline import median_over_time
+from aetia.evidence._timeline import quantile_over_time
 from aetia.evidence.channel import Finding, Reading
 from aetia.model import entity
 from aetia.model.diagnosis import Claim
 from aetia.model.errors import SignalError
+from aetia.model.quantities import quantity
 from aetia.plugins import plugin
 from aetia.signals.frames import F64, I32, I64
 from aetia.signals.keys import dense_rows, run_starts
@@ -97,7 +98,7 @@ def _chart(view: View, group: int) -> dict[str, Any]:
     """Median gap of one group of calls over time."""
     calls, _, _, of = once(view, "edge groups", _group_calls)
     own = of == group
-    return median_over_time(view, view.spans.start_ns[calls.row[own]], calls.gap_ns[own] / NS_PER_MS, "ms")
+    return quantile_over_time(view, view.spans.start_ns[calls.row[own]], calls.gap_ns[own] / NS_PER_MS, "ms")
 
 
 def _groups(view: View) -> tuple[Calls, GroupShift, I64]:
@@ -248,14 +249,15 @@ def _finding(view: View, edges: _Edges, edge: int, where: entity.Entity, score: 
     caller, callee = names[edges.caller[edge]], names[edges.callee[edge]]
     if metric:
         moved = shifts(view)
-        args, unit = series_name(view, best), view.metrics.series[best].unit or "ms"
+        args, unit = series_name(view, best), view.metrics.series[best].unit
         before, after, onset = float(moved.base[best]), float(moved.level[best]), int(moved.onset_ns[best])
     else:
         _, shift, key = _groups(view)
         args, unit = _group_args(view, key[best]), "ms"
         before, after, onset = float(shift.base_median[best]), float(shift.incident_median[best]), -1
     slow_external = where.level == "external"
-    text = f"calls {caller} → {callee} lose {after:.4g} {unit} between the two ends, {before:.4g} {unit} before"
+    lost, usual = quantity(after, unit), quantity(before, unit)
+    text = f"calls {caller} → {callee} lose {lost} between the two ends, {usual} before"
     return Finding(
         entity=where,
         score=min(score, 1.0),

@@ -27,6 +27,7 @@ from aetia.model import entity
 from aetia.model.diagnosis import Claim
 from aetia.model.errors import SignalError
 from aetia.model.faults import FaultClass
+from aetia.model.quantities import percent, went
 from aetia.plugins import plugin
 from aetia.signals.frames import F64, I32, I64, Bool
 from aetia.signals.keys import dense_rows
@@ -203,8 +204,8 @@ def _operation_finding(view: View, table: _Table, code: int, service: I64, score
             direction="up",
             magnitude=round(after - before, 4),
             unit="error share",
-            text=f"{after:.0%} of {args['operation']} of {args['service']} fail with nothing failing below, "
-            f"{before:.0%} before",
+            text=f"{percent(after)} of {args['operation']} of {args['service']} fail with nothing failing below, "
+            f"{percent(before)} before",
         ),
     )
 
@@ -260,8 +261,8 @@ def _edge_finding(view: View, table: _Table, row: int, code: int, degree: int, s
             direction="up",
             magnitude=round(after - before, 4),
             unit="error share",
-            text=f"{after:.0%} of the calls {args['caller']} → {args['callee']} {how} and the callee records no error "
-            f"of its own, {before:.0%} before",
+            text=f"{percent(after)} of the calls {args['caller']} → {args['callee']} {how} and the callee records no "
+            f"error of its own, {percent(before)} before",
         ),
     )
 
@@ -294,7 +295,7 @@ def _from_metrics(view: View) -> list[Finding]:
         before, after = float(moved.base[row]), float(moved.level[row])
         onset = int(moved.onset_ns[row]) if moved.onset_ns[row] >= 0 else None
         fault_class, fault = _edge_fault(where, refused=False) if common else ("C", "wrong_code")
-        text = f"{series.raw} of {view.names.services[series.service]} went from {before:.4g} to {after:.4g}"
+        text = f"{series.raw} of {view.names.services[series.service]} {went(before, after, series.unit)}"
         text += callers_and_callees(view, common=common)
         out.append(
             Finding(
@@ -333,7 +334,7 @@ def _from_edge_metrics(view: View) -> list[Finding]:
         before, after = float(moved.base[row]), float(moved.level[row])
         onset = int(moved.onset_ns[row]) if moved.onset_ns[row] >= 0 else None
         fault_class, fault = _edge_fault(where, refused=answered)
-        metric = view.metrics.series[row].raw
+        series = view.metrics.series[row]
         out.append(
             Finding(
                 entity=where, score=float(edges.blame[code]), fault_class=fault_class, fault=fault,
@@ -341,7 +342,7 @@ def _from_edge_metrics(view: View) -> list[Finding]:
                 claim=Claim(
                     what="failed calls", direction="up", magnitude=round(abs(after - before), 4), unit="error share",
                     onset_ns=onset,
-                    text=f"{metric} of the calls {caller} → {callee} went from {before:.4g} to {after:.4g}, and the "
+                    text=f"{series.raw} of the calls {caller} → {callee} {went(before, after, series.unit)}, and the "
                     "callee counts no such failure",
                 ),
             )

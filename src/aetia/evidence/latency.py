@@ -19,11 +19,12 @@ from aetia.evidence._places import service_or_external
 from aetia.evidence._residual import callers_and_callees, residual
 from aetia.evidence._samples import NS_PER_MS, GroupShift, group_shift
 from aetia.evidence._series import measure_series, series_name, shifts
-from aetia.evidence._timeline import median_over_time
+from aetia.evidence._timeline import quantile_over_time
 from aetia.evidence.channel import Finding, Reading
 from aetia.model.diagnosis import Claim
 from aetia.model.entity import operation
 from aetia.model.errors import SignalError
+from aetia.model.quantities import quantity, went
 from aetia.plugins import plugin
 from aetia.signals.frames import I64
 from aetia.signals.keys import run_starts
@@ -31,6 +32,7 @@ from aetia.signals.view import View
 
 MIN_SCORE = 0.03
 MIN_CALLS = 4
+TAIL = "p90"
 UNTRACED = 0.5
 """How far a latency metric is believed of a service without spans where others have some."""
 
@@ -57,24 +59,31 @@ class Latency:
         for group, code in enumerate(key.tolist()):
             service, name = view.names.operations[code]
             if (view.names.services[service], name) == (args["service"], args["operation"]):
+                tail = args.get("statistic") == TAIL
+                before, after = _levels(shift, group, tail=tail)
                 return {
-                    "baseline": float(shift.base_median[group]),
-                    "incident": float(shift.incident_median[group]),
-                    "baseline_p90": float(shift.base_p90[group]),
-                    "incident_p90": float(shift.incident_p90[group]),
+                    "baseline": before,
+                    "incident": after,
                     "baseline_calls": int(shift.base_count[group]),
                     "incident_calls": int(shift.incident_count[group]),
                     "unit": "ms",
-                    "series": _chart(view, code),
+                    "series": _chart(view, code, 0.9 if tail else 0.5),
                 }
         raise SignalError(f"no spans of {args['service']} {args['operation']} in the windows of this telemetry.")
 
 
-def _chart(view: View, operation: int) -> dict[str, Any]:
-    """Median own time of one operation over time."""
+def _levels(shift: GroupShift, group: int, *, tail: bool) -> tuple[float, float]:
+    """Own time in the baseline and in the incident: medians, or 90th percentiles of the `tail`."""
+    if tail:
+        return float(shift.base_p90[group]), float(shift.incident_p90[group])
+    return float(shift.base_median[group]), float(shift.incident_median[group])
+
+
+def _chart(view: View, operation: int, q: float) -> dict[str, Any]:
+    """A quantile of the own time of one operation over time."""
     spans = view.spans
     rows = np.flatnonzero((spans.operation == operation) & ~is_waiting(view))
-    return median_over_time(view, spans.start_ns[rows], spans.exclusive_ns[rows] / NS_PER_MS, "ms")
+    return quantile_over_time(view, spans.start_ns[rows], spans.exclusive_ns[rows] / NS_PER_MS, "ms", q)
 
 
 def _groups(view: View) -> tuple[GroupShift, I64]:
@@ -118,10 +127,12 @@ def _from_spans(view: View) -> list[Finding]:
         best = int(groups[np.argmax((mass * bounded)[groups])])
         name = operations[int(key[best])][1]
         own = view.names.services[int(code)]
-        before, after = float(shift.base_median[best]), float(shift.incident_median[best])
-        if after - before < shift.incident_p90[best] / 2 - shift.base_p90[best] / 2:
-            before, after = float(shift.base_p90[best]), float(shift.incident_p90[best])
-        text = f"{name} of {own} spends {after:.4g} ms itself, {before:.4g} ms before"
+        before, after = _levels(shift, best, tail=False)
+        tail = after - before < shift.incident_p90[best] / 2 - shift.base_p90[best] / 2
+        if tail:
+            before, after = _levels(shift, best, tail=True)
+        slowest = "in the slowest tenth at least " if tail else ""
+        text = f"{name} of {own} spends {slowest}{quantity(after, 'ms')} itself, {quantity(before, 'ms')} before"
         share = mass[best] / max(float(mass_of[code]), 1e-9)
         where = operation(own, name) if share > 0.9 and len(groups) > 1 else service_or_external(view, int(code))
         out.append(
@@ -130,7 +141,7 @@ def _from_spans(view: View) -> list[Finding]:
                 score=float(score[code]),
                 fault_class="D",
                 fault="latency",
-                args={"service": own, "operation": name},
+                args={"service": own, "operation": name} | ({"statistic": TAIL} if tail else {}),
                 claim=Claim(what="own time", direction="up", magnitude=round(after - before, 4), unit="ms", text=text),
             )
         )
@@ -147,9 +158,7 @@ def _from_metrics(view: View) -> list[Finding]:
         series = view.metrics.series[row]
         before, after = float(moved.base[row]), float(moved.level[row])
         onset = int(moved.onset_ns[row]) if moved.onset_ns[row] >= 0 else None
-        text = (
-            f"{series.raw} of {view.names.services[series.service]} went from {before:.4g} to {after:.4g} {series.unit}"
-        )
+        text = f"{series.raw} of {view.names.services[series.service]} {went(before, after, series.unit)}"
         text += callers_and_callees(view, common=left.common[service] > 0)
         out.append(
             Finding(

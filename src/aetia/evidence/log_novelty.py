@@ -22,6 +22,7 @@ from aetia.evidence._victims import explained_rows, severe_lines, slow_answers, 
 from aetia.evidence.channel import Finding, Reading
 from aetia.model.diagnosis import Claim
 from aetia.model.errors import SignalError
+from aetia.model.quantities import number
 from aetia.plugins import plugin
 from aetia.signals.frames import F64, I64, SEVERITY_ERROR, SEVERITY_WARN, Bool
 from aetia.signals.keys import dense_groups
@@ -211,7 +212,7 @@ def _finding(view: View, rates: _Rates, row: int, score: float) -> Finding:
             magnitude=round(after, 3),
             unit="lines/min",
             onset_ns=onset,
-            text=f"{service} prints “{template.text[:160]}” {after:.3g} times a minute, {before:.3g} before",
+            text=f"{service} prints “{template.text[:160]}” {number(after)} times a minute, {number(before)} before",
         ),
     )
 

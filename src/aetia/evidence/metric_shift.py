@@ -15,6 +15,7 @@ from aetia.evidence._places import place
 from aetia.evidence._series import believed, measure_series, series_name, shifts
 from aetia.evidence.channel import Finding, Reading
 from aetia.model.diagnosis import Claim
+from aetia.model.quantities import went
 from aetia.plugins import plugin
 from aetia.signals.frames import Series
 from aetia.signals.view import View
@@ -81,7 +82,7 @@ class MetricShift:
                         magnitude=round(after - before, 4),
                         unit=series.unit,
                         onset_ns=onset,
-                        text=f"{series.raw} of {where} went from {before:.4g} to {after:.4g}",
+                        text=f"{series.raw} of {where} {went(before, after, series.unit)}",
                     ),
                 )
             )

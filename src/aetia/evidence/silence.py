@@ -22,6 +22,7 @@ from aetia.evidence.channel import Finding, Reading
 from aetia.model import entity
 from aetia.model.diagnosis import Claim
 from aetia.model.errors import SignalError
+from aetia.model.quantities import number, percent, quantity
 from aetia.model.window import NS_PER_SECOND
 from aetia.plugins import plugin
 from aetia.signals.frames import F64, I32, I64, KIND_CLIENT
@@ -174,7 +175,7 @@ def _services(view: View) -> list[Finding]:
                 {"what": "service", "name": name},
                 float(before[code]),
                 float(after[code]),
-                f"while its callers do {min(demand[code], 9.99):.0%} of their work",
+                f"while its callers do {percent(min(float(demand[code]), 9.99))} of their work",
             )
         )
     return out
@@ -228,7 +229,7 @@ def _finding(
             direction="down",
             magnitude=round(after - before, 4),
             unit="calls/s",
-            text=f"{where} serves {after:.3g} calls/s, {before:.3g} before, {contrast}",
+            text=f"{where} serves {quantity(after, 'calls/s')}, {number(before)} before, {contrast}",
         ),
     )
 

@@ -33,6 +33,7 @@ from aetia.evidence._violations import (
 from aetia.evidence.channel import Finding, Reading
 from aetia.model.diagnosis import Claim
 from aetia.model.entity import operation
+from aetia.model.quantities import percent
 from aetia.plugins import plugin
 from aetia.signals.frames import I32, I64, Bool
 from aetia.signals.keys import distinct
@@ -112,7 +113,7 @@ class SpanEvents:
             "baseline_units": base,
             "incident_units": now,
             "unit": "share of units",
-            "series": column_chart(view, units, column),
+            "series": column_chart(view, units, column, missing=kind in (MISSING, BROKEN_PAIR)),
         }
 
 
@@ -307,10 +308,10 @@ def _finding(view: View, units: Units, found: Violations, item: _Scored) -> Find
     own = view.names.services[item.service] == service
     where = operation(service, name) if own else service_or_external(view, item.service)
     words = {
-        MISSING: f"“{text}” is missing in {item.rate:.0%} of the {name} requests of {service}",
-        BROKEN_PAIR: f"“{text}” no longer follows “{args.get('given')}” in {item.rate:.0%} of {name} of {service}",
-        SEVERE: f"“{text}” appears in {item.rate:.0%} of the {name} requests of {service}",
-        NOVEL: f"“{text}” is new in {item.rate:.0%} of the {name} requests of {service}",
+        MISSING: f"“{text}” is missing in {percent(item.rate)} of the {name} requests of {service}",
+        BROKEN_PAIR: f"“{text}” no longer follows “{args.get('given')}” in {percent(item.rate)} of {name} of {service}",
+        SEVERE: f"“{text}” appears in {percent(item.rate)} of the {name} requests of {service}",
+        NOVEL: f"“{text}” is new in {percent(item.rate)} of the {name} requests of {service}",
     }[kind]
     if not own:
         words += f", each time right after a call to {view.names.services[item.service]}"

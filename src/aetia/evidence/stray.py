@@ -18,6 +18,7 @@ from aetia.evidence._series import believed, find_series, measure_series, metric
 from aetia.evidence.channel import Finding, Reading
 from aetia.model.diagnosis import Claim
 from aetia.model.entity import Entity
+from aetia.model.quantities import went
 from aetia.plugins import plugin
 from aetia.signals.frames import F64
 from aetia.signals.view import View
@@ -65,9 +66,7 @@ class Stray:
         series = view.metrics.series[row]
         before, after = (float(level[row]) for level in _levels(view))
         call = "" if series.caller < 0 else f" for calls of {view.names.services[series.caller]}"
-        text = (
-            f"the middle of {series.raw} of {_callee(view, row) or where}{call} went from {before:.4g} to {after:.4g}"
-        )
+        text = f"the median of {series.raw} of {_callee(view, row) or where}{call} {went(before, after, series.unit)}"
         return Finding(
             entity=where, score=score, own=False, args=series_name(view, row),
             claim=Claim(

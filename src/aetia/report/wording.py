@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeGuard, cast
 from aetia.model.diagnosis import Diagnosis, DroppedRows, Evidence, Hypothesis, Incident, SliBreach
 from aetia.model.entity import Entity
 from aetia.model.faults import CLASS_TITLES
+from aetia.model.quantities import duration_ns, number, percent, quantity
 from aetia.model.window import Window
 
 SPARKS = "▁▂▃▄▅▆▇█"
@@ -37,73 +38,6 @@ def plain(text: object, limit: int = 200) -> str:
     clean = "".join(" " if unicodedata.category(char)[0] == "C" else char for char in raw)
     clean = " ".join(clean.split())
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
-
-
-def number(value: float | None) -> str:
-    """Three significant digits, no exponent where people can do without: 0.0123, 4.57, 12 300."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    value = value or 0.0  # Minus nought reads as nought.
-    size = abs(value)
-    if size >= 1e7 or (0 < size < 1e-4):
-        return f"{value:.2e}"
-    if size >= 1000:
-        return f"{value:,.0f}".replace(",", " ")
-    return f"{value:.3g}"
-
-
-def duration_ns(value: float) -> str:
-    """A length of time: 850 ns, 12.3 ms, 4.2 s, 3 min 20 s, 2 h 5 min."""
-    seconds = abs(value) / 1e9
-    if seconds < 1e-6:
-        return f"{value:.0f} ns"
-    if seconds < 1e-3:
-        return f"{value / 1e3:.3g} µs"
-    if seconds < 1:
-        return f"{value / 1e6:.3g} ms"
-    if seconds < 60:
-        return f"{value / 1e9:.3g} s"
-    whole = round(seconds)
-    if whole < 3600:
-        minutes, rest = divmod(whole, 60)
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, rest = divmod(whole, 3600)
-    return f"{hours} h {rest // 60} min" if rest >= 60 else f"{hours} h"
-
-
-def quantity(value: float | None, unit: str) -> str:
-    """A number with its unit; shares become per cent, times a length of time, bytes get a prefix."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    if "share" in unit.split() or unit == "fraction":
-        return percent(value)
-    if unit in ("ms", "ns", "s", "us", "µs"):
-        return duration_ns(value * {"ms": 1e6, "ns": 1.0, "s": 1e9, "us": 1e3, "µs": 1e3}[unit])
-    if unit in ("bytes", "By", "byte"):
-        return _bytes(value)
-    if unit == "1/s":
-        return f"{number(60 * value)} a minute"
-    if unit in ("ratio", "x", "×"):
-        return f"{number(value)} ×"
-    return f"{number(value)} {unit}".rstrip() if unit not in ("1", "", "count") else number(value)
-
-
-def _bytes(value: float) -> str:
-    size, prefixes = abs(value), ("B", "KiB", "MiB", "GiB", "TiB")
-    step = min(int(math.log(size, 1024)), len(prefixes) - 1) if size >= 1 else 0
-    return f"{value / 1024**step:.3g} {prefixes[step]}"
-
-
-def percent(share: float | None) -> str:
-    """A share as per cent; never rounded up to a false 100 % or down to a false 0 %."""
-    if share is None or not math.isfinite(share):
-        return "–"
-    if 0.9995 <= share < 1.0:
-        return "> 99.9 %"
-    if 0.0 < share < 0.0005:
-        return "< 0.1 %"
-    value = 100 * share
-    return f"{value:.0f} %" if value == round(value) or 10 <= value <= 90 else f"{value:.1f} %"
 
 
 def p_value(value: float) -> str:

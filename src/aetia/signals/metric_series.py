@@ -135,7 +135,7 @@ def _plain_series(block: _Block) -> list[tuple[Series, F64]]:
         unit, statistic = _rate_unit(plan, kind)
         out.append((_series(entity, _shown(plan), kind, unit, statistic), total))
         if {True, False} <= outcomes[entity, plan.raw].keys() or len(outcomes) > 1 or True in rows:
-            out.append((_error_series(entity, _shown(plan)), _share(failed, total)))
+            out.append((_error_series(entity, f"failed share of {_shown(plan)}"), _share(failed, total)))
     return out
 
 
@@ -210,7 +210,7 @@ def _quantiles(meaning: _Meaning, cells: Cells) -> list[tuple[Series, F64]]:
 
 
 def _error_series(entity: Entity, raw: str) -> Series:
-    return Series(*entity, f"{raw} failed", "errors", 1, "share", "value")
+    return Series(*entity, raw, "errors", 1, "share", "value")
 
 
 def _share(part: F64, whole: F64) -> F64:
@@ -239,7 +239,10 @@ def _error_shares(found: list[tuple[Series, F64]]) -> list[tuple[Series, F64]]:
             if len(mates) == 1 and found[mates[0]][0].unit == found[index][0].unit:
                 share = _share(found[index][1], found[mates[0]][1])
                 out.append(
-                    (_error_series(entity, f"{found[mates[0]][0].raw} {found[index][0].raw}"), np.clip(share, 0.0, 1.0))
+                    (
+                        _error_series(entity, f"{found[index][0].raw} of {found[mates[0]][0].raw}"),
+                        np.clip(share, 0.0, 1.0),
+                    )
                 )
     return out
 

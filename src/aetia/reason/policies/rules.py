@@ -1,7 +1,7 @@
 """Rules: the investigation of an experienced engineer without a model. The default policy.
 
 Looks at the candidates that the prior leaves in doubt, asks where each of them stands in the call graph, and moves
-beliefs by what it finds. Source: section 15.1 of the agents survey: a statistical prior, questions where it is in doubt.
+beliefs by what it finds. Source: section 15.1 of the agents survey: a prior, and questions where it is in doubt.
 Cost: a handful of questions per candidate in doubt.
 """
 
