@@ -52,3 +52,18 @@ def test_an_export_of_nothing_says_so(tmp_path: Path) -> None:
     path.write_text('{"data": [], "total": 0}')
     with pytest.raises(CorruptSource, match="without traces"):
         JaegerReader().load(path)
+
+
+def test_an_exception_among_the_logs_of_a_span_is_a_line_of_that_span(tmp_path: Path) -> None:
+    export = jaeger()
+    fields = [{"key": k, "type": "string", "value": v} for k, v in
+              (("event", "error"), ("error.kind", "KeyError"), ("message", "'sku-17'\nTraceback …"))]  # fmt: skip
+    span = export["data"][0]["spans"][1]  # type: ignore[index]
+    span["logs"] = [{"timestamp": span["startTime"] + 7, "fields": fields}]
+    path = tmp_path / "traces.json"
+    path.write_text(json.dumps(export))
+    logs = JaegerReader().load(path).telemetry.logs
+    (row,) = logs.to_pylist()
+    assert (row["service"], row["severity"], row["body"]) == ("cart", "error", "KeyError: 'sku-17'")
+    assert (row["trace_id"], row["span_id"]) == (span["traceID"], span["spanID"])
+    assert logs["time"].cast(pa.int64()).to_pylist() == [T0 + 1_000_000 + 7_000]

@@ -134,3 +134,28 @@ def test_a_table_that_lacks_columns_says_which(tmp_path: Path) -> None:
     assert match is not None
     assert match.confidence < 0.5
     assert match.missing == ("column duration",)
+
+
+@pytest.mark.parametrize("attributes", [
+    [{"exception.type": "KeyError", "exception.message": "it's {gone}"}],
+    "[{'exception.type':'KeyError','exception.message':'it\\'s {gone}'}]",
+])  # fmt: skip
+def test_exceptions_of_spans_are_lines_of_theirs(tmp_path: Path, attributes: object) -> None:
+    if isinstance(attributes, list):
+        kind = pa.list_(pa.map_(pa.string(), pa.string()))
+        column = pa.array([[list(one.items()) for one in attributes], []], kind)
+        names: pa.Array = pa.array([["exception"], []], pa.list_(pa.string()))
+    else:
+        column, names = pa.array([attributes, "[]"]), pa.array(["['exception']", "[]"])
+    table = pa.table(
+        {
+            "Timestamp": pa.array([T0, T0 + 1], pa.timestamp("ns")), "TraceId": ["t1", "t2"], "SpanId": ["s1", "s2"],
+            "SpanName": ["GET /", "GET /"], "Duration": [5, 5], "ServiceName": ["shop", "cart"], "Events.Name": names,
+            "Events.Attributes": column,
+        }
+    )  # fmt: skip
+    path = tmp_path / "traces.parquet"
+    pq.write_table(table, path)
+    (row,) = load(path).logs.to_pylist()
+    assert (row["service"], row["span_id"], row["severity"]) == ("shop", "s1", "error")
+    assert row["body"] == "KeyError: it's {gone}"

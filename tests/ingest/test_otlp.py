@@ -124,7 +124,7 @@ def test_every_form_of_a_file_gives_the_same_rows(tmp_path: Path, content: bytes
 def test_what_precedes_a_break_is_used_and_the_rest_counted(tmp_path: Path) -> None:
     whole = json_lines(otlp_traces(), otlp_logs())
     found = read(tmp_path / "cut.json", whole[:-40])
-    assert (found.rows["spans"], found.rows["logs"]) == (1, 0)
+    assert (found.rows["spans"], found.logs["body"].to_pylist()) == (1, ["Boom"])  # the exception of the span
     assert [(one.table, one.rows) for one in found.dropped] == [("messages", 1)]
     found = read(tmp_path / "cut.bin", framed(protobuf(otlp_traces()), protobuf(otlp_logs()))[:-5])
     assert found.rows["spans"] == 1

@@ -10,9 +10,9 @@ import msgspec
 import pyarrow as pa
 
 from aetia.ingest.files import FileReader, head, read_bytes, reading
-from aetia.ingest.normalise import other_unit, to_spans
+from aetia.ingest.normalise import other_unit, to_logs, to_spans
 from aetia.ingest.reader import Match
-from aetia.ingest.semconv import code_of, first, peer_of
+from aetia.ingest.semconv import code_of, exception_line, first, peer_of
 from aetia.ingest.values import epoch_unit
 from aetia.model.errors import CorruptSource
 from aetia.model.tables import Dropped, Telemetry
@@ -82,6 +82,8 @@ _COLUMNS = (
     "status_code", "peer", "attributes", "events", "links",
 )  # fmt: skip
 
+_LINE_COLUMNS = ("time", "trace_id", "span_id", "service", "instance", "severity", "body")
+
 
 @plugin("reader", summary="Jaeger's JSON export (UI download or query API)")
 class JaegerReader(FileReader):
@@ -101,21 +103,30 @@ class JaegerReader(FileReader):
         if not lost and not any(trace.spans for trace in traces):
             raise CorruptSource(f"{path} is a Jaeger export without traces; widen the search and export again.")
         columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+        lines: dict[str, list[Any]] = {name: [] for name in _LINE_COLUMNS}
         for trace in traces:
             for span in trace.spans:
-                _add(columns, span, span.process or trace.processes.get(span.process_id) or _Process(), full)
-        typed: dict[str, Any] = {
-            name: _whole(values) if name in ("time", "duration") else pa.array(values, pa.string())
-            for name, values in columns.items()
-            if values
-        }
+                process = span.process or trace.processes.get(span.process_id) or _Process()
+                _add(columns, span, process, full)
+                _add_exceptions(lines, span, process)
+        typed = _typed(columns)
         unit = epoch_unit(typed["time"], "us") if typed else "us"
         table, dropped = to_spans(typed, source=str(path), time_unit=unit, duration_unit=unit, full=full)
-        return Telemetry(spans=table).with_dropped(
+        logs, unused = to_logs(_typed(lines), source=str(path), time_unit=unit, full=full)
+        return Telemetry(spans=table, logs=logs).with_dropped(
             Dropped(table="spans", rows=lost, reason="values of the wrong type; export again", source=str(path)),
             *dropped,
+            *unused,
             *other_unit("spans", table.num_rows, unit, "us", str(path)),
         )
+
+
+def _typed(columns: dict[str, list[Any]]) -> dict[str, Any]:
+    return {
+        name: _whole(values) if name in ("time", "duration") else pa.array(values, pa.string())
+        for name, values in columns.items()
+        if values
+    }
 
 
 def _traces(raw: bytes) -> tuple[list[_Trace], int]:
@@ -185,6 +196,17 @@ def _status(tags: dict[str, Any]) -> str | None:
         return "error"
     given = first(tags, ("otel.status_code", "status.code"))
     return given or "unset"
+
+
+def _add_exceptions(lines: dict[str, list[Any]], span: _Span, process: _Process) -> None:
+    """Exceptions that a span recorded among its logs, as log lines of the span."""
+    for log in span.logs or ():
+        said = exception_line(_attributes(log.fields))
+        if said is not None:
+            place = (process.service, first(_attributes(process.tags), _INSTANCE_KEYS))
+            row = (log.timestamp, span.trace_id, span.span_id, *place, "ERROR", said)
+            for column, value in zip(_LINE_COLUMNS, row, strict=True):
+                lines[column].append(value)
 
 
 def _add(columns: dict[str, list[Any]], span: _Span, process: _Process, full: bool) -> None:

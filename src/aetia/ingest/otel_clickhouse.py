@@ -37,6 +37,7 @@ from aetia.ingest.semconv import (
     PEER_KEYS,
     SERVICE_KEYS,
     TEMPORALITY_KEY,
+    exception_line,
     first,
     series_labels,
 )
@@ -55,6 +56,7 @@ _NEEDED: dict[str, frozenset[str]] = {
 }
 _UNQUOTED = re.compile(r"^\s*\{\s*'")
 _PAIR = re.compile(r"'((?:[^'\\]|\\.)*)'\s*[:=]\s*(?:'((?:[^'\\]|\\.)*)'|([^,'}]+))")
+_MAP = re.compile(r"\{(?:'(?:[^'\\]|\\.)*'|[^'{}])*\}")
 _ESCAPE = re.compile(r"\\(.)")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "b": "\b", "f": "\f"}
 _encode = msgspec.json.Encoder(order="sorted", enc_hook=str).encode
@@ -120,11 +122,13 @@ def _decoded_text(value: str) -> Any:
     stripped = value.strip()
     if not stripped:
         return None
-    if not _UNQUOTED.match(stripped) and not stripped.startswith("['"):
+    if not _UNQUOTED.match(stripped) and not stripped.startswith(("['", "[{'")):
         try:
             return msgspec.json.decode(stripped)
         except (msgspec.MsgspecError, RecursionError):
             return None
+    if stripped.startswith("[{"):
+        return [_decoded_text(part) for part in _MAP.findall(stripped)]
     if stripped.startswith("["):
         return [_unescaped(part) for part in re.findall(r"'((?:[^'\\]|\\.)*)'", stripped)]
     return {
@@ -142,7 +146,8 @@ def _as_map(value: Any) -> dict[str, Any]:
         value = _decoded_text(value)
     if isinstance(value, list):
         pairs = cast(list[Any], value)
-        value = dict(pair for pair in pairs if isinstance(pair, tuple) and len(cast(tuple[Any, ...], pair)) == 2)
+        whole = (cast("Sequence[Any]", pair) for pair in pairs if isinstance(pair, tuple | list))
+        value = {str(pair[0]): pair[1] for pair in whole if len(pair) == 2}  # a map column inside of a list column
     return {str(key): item for key, item in cast(dict[Any, Any], value).items()} if isinstance(value, dict) else {}
 
 
@@ -219,7 +224,30 @@ def _traces(columns: dict[str, Column], path: Path, full: bool) -> Telemetry:
             "links": _nested(columns, "links", rows),
         }
     table, dropped = to_spans(work, source=str(path), full=full)
-    return Telemetry(spans=table).with_dropped(*dropped)
+    logs, unused = to_logs(_exceptions(columns, work, rows), source=str(path), full=full)
+    return Telemetry(spans=table, logs=logs).with_dropped(*dropped, *unused)
+
+
+def _exceptions(columns: Mapping[str, Column], spans: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """Log lines for the exceptions that spans recorded as events, with the time of the span."""
+    if not {"events.name", "events.attributes"} <= columns.keys():
+        return {}
+    names = text(json_text(as_column(columns["events.name"], rows)))
+    at = pc.indices_nonzero(pc.fill_null(pc.match_substring(names, "exception"), False))
+    lists = json_text(pc.take(as_column(columns["events.attributes"], rows), at)).to_pylist()
+    where: list[int] = []
+    said: list[str] = []
+    for row, value in zip(at.to_pylist(), lists, strict=True):
+        for attributes in _as_list(value):
+            line = exception_line(_as_map(attributes))
+            if line is not None:
+                where.append(row)
+                said.append(line)
+    lines: dict[str, Any] = {
+        name: pc.take(as_column(spans[name], rows), pa.array(where, pa.int64()))
+        for name in ("time", "trace_id", "span_id", "service", "instance")
+    }
+    return lines | {"severity": pa.array(["ERROR"] * len(said), pa.string()), "body": pa.array(said, pa.string())}
 
 
 def _peers(columns: Mapping[str, Column], attributes: _Maps, rows: int) -> Column:

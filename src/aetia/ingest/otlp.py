@@ -24,7 +24,7 @@ from aetia.ingest.histograms import Exponential, MetricRows, Point
 from aetia.ingest.normalise import concat, other_unit, to_logs, to_metrics, to_spans
 from aetia.ingest.otlp_json import AnyValue, DataPoint, Metric, camel, json_documents
 from aetia.ingest.reader import Match
-from aetia.ingest.semconv import code_of, peer_of, place_of, series_labels
+from aetia.ingest.semconv import code_of, exception_line, peer_of, place_of, series_labels
 from aetia.ingest.values import TimeUnit, epoch_unit
 from aetia.model.errors import CorruptSource
 from aetia.model.tables import Dropped, Telemetry
@@ -246,6 +246,22 @@ class OtlpRows:
         )  # fmt: skip
         for column, value in zip(_SPAN_COLUMNS, (*row, *nested), strict=False):
             self.spans[column].append(value)
+        for event in span.events:
+            if event.name == EXCEPTION:
+                self._add_exception(event, row, place)
+
+    def _add_exception(
+        self, event: Any, span: tuple[Any, ...], place: tuple[str | None, str | None, str | None]
+    ) -> None:
+        """An exception that a span recorded as an event is what others log: a line of the span."""
+        attributes = _attributes(event.attributes)
+        said = exception_line(attributes)
+        if said is None:
+            return
+        row = (int(event.time_unix_nano) or span[0], span[1], span[2], place[0], place[1], "ERROR", said)
+        nested = (_encode(attributes).decode(),) if self.full else ()
+        for column, value in zip(_LOG_COLUMNS, (*row, *nested), strict=False):
+            self.logs[column].append(value)
 
     def _nested(self, span: Any, attributes: dict[str, Any]) -> tuple[str, str, str]:
         events, links = [_event(event) for event in span.events], [_link(link) for link in span.links]
@@ -291,6 +307,8 @@ _SPAN_COLUMNS = (
 )  # fmt: skip
 _LOG_COLUMNS = ("time", "trace_id", "span_id", "service", "instance", "severity", "body", "attributes")
 _NUMBERS = frozenset({"time", "duration"})
+EXCEPTION = "exception"
+"""Name of the span events that record exceptions (OpenTelemetry, exceptions in spans)."""
 
 
 def _typed(columns: Mapping[str, list[Any]], numbers: frozenset[str]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ PEER_KEYS = (
     "peer.service", "server.address", "net.peer.name", "http.host", "db.system.name", "db.system",
     "messaging.destination.name", "messaging.system", "rpc.service", "net.peer.ip", "network.peer.address",
 )  # fmt: skip
+EXCEPTION_TYPE_KEYS = ("exception.type", "error.kind", "error.object")
+EXCEPTION_MESSAGE_KEYS = ("exception.message", "message", "error.message")
 TEMPORALITY_KEY = "aetia.temporality"
 # Resource attributes that say where a process runs, not which of its series a point belongs to.
 _PLACE_PREFIXES = (
@@ -58,6 +60,18 @@ def peer_of(kind: str | int | None, attributes: Mapping[str, Any]) -> str | None
 def code_of(attributes: Mapping[str, Any]) -> str | None:
     """The HTTP or gRPC code among a span's attributes."""
     return first(attributes, CODE_KEYS)
+
+
+def exception_line(attributes: Mapping[str, Any]) -> str | None:
+    """What a log would say of an exception that a span recorded as an event: `KeyError: 'sku-17'`; None without any.
+
+    OpenTelemetry's `exception.type` and `exception.message`, or OpenTracing's `error.kind` and `message`.
+    """
+    kind, message = first(attributes, EXCEPTION_TYPE_KEYS), first(attributes, EXCEPTION_MESSAGE_KEYS)
+    if kind is None:
+        return None
+    said = message.strip().splitlines()[0] if message and message.strip() else ""
+    return f"{kind}: {said}" if said and not said.startswith(kind) else said or kind
 
 
 def series_labels(resource: Mapping[str, Any]) -> dict[str, Any]:
