@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from aetia.detect.detector import Detector
     from aetia.ingest.reader import Loaded
     from aetia.localize.localizer import Localization, Localizer
+    from aetia.model.journal import Event, Steer
+    from aetia.reason.policy import Limits, Policy
+    from aetia.reason.run import Model
     from aetia.report.recheck import Recheck
     from aetia.signals.frames import Bool
     from aetia.signals.view import Facts, View
@@ -32,6 +35,7 @@ __all__ = [
     "extent_of",
     "investigate",
     "load_diagnosis",
+    "pursue",
     "recheck_sources",
     "view_of",
 ]
@@ -158,6 +162,39 @@ def investigate(
         cost=Cost(seconds=round(time.perf_counter() - began, 3), rows=_rows(loaded.telemetry)),
     )
     return Investigation(diagnosis=diagnosis, loaded=loaded, facts=facts, view=view, others=others)
+
+
+def pursue(
+    found: Investigation,
+    policy: str | Policy,
+    *,
+    limits: Limits | None = None,
+    seed: int = 0,
+    model: Model | None = None,
+    tell: Callable[[Event], None] = lambda event: None,
+    steers: Callable[[], Sequence[Steer]] = tuple,
+    progress: Progress | None = None,
+) -> Investigation:
+    """Investigate what `investigate` found: a policy asks the telemetry, moves beliefs and settles the ranking.
+
+    `tell` hears every event of the journal, `steers` is asked for wishes of a person, `model` answers policies that use
+    a language model. Where there is no incident or no answer to start from, nothing is asked. The diagnosis of the
+    result is that of the investigation.
+    """
+    from aetia.reason.checks.registry import default_checks
+    from aetia.reason.run import run
+    from aetia.reason.toolbox import ViewTools
+
+    view, prior = found.view, found.diagnosis
+    if view is None or prior.abstained is not None:
+        return found
+    made = cast("Policy", plugins.create("policy", policy)) if isinstance(policy, str) else policy
+    (progress or _silent)("investigating")
+    diagnosis = run(
+        prior, made, ViewTools(view), name=policy if isinstance(policy, str) else type(policy).__name__, limits=limits,
+        seed=seed, checks=default_checks(), model=model, steers=steers, tell=tell,
+    )  # fmt: skip
+    return replace(found, diagnosis=diagnosis)
 
 
 def recheck_sources(

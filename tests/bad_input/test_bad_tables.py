@@ -228,8 +228,8 @@ def test_a_missing_or_empty_modality_is_named(folder: Path, table: str, diagnose
     hollow = diagnose(folder)
     path.unlink()
     absent = diagnose(folder)
-    word = {"spans": "traces", "logs": "logs", "metrics": "metrics"}[table]
-    assert hollow.code == absent.code == 0 and f"{word} (" in hollow.missing and f"{word} (" in absent.missing
+    word = {"spans": "traces", "logs": "logs", "metrics": "metrics"}[table] + ":"
+    assert hollow.code == absent.code == 0 and word in hollow.missing and word in absent.missing
     assert hollow.report["hypotheses"] == absent.report["hypotheses"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,10 +10,12 @@ from cyclopts import Parameter
 
 from aetia.cli.output import Format, check_place, emit, format_for
 from aetia.cli.progress import StageProgress
-from aetia.model.errors import IngestError
+from aetia.model.errors import IngestError, UsageError
 
 if TYPE_CHECKING:
+    from aetia.api import Investigation
     from aetia.model.diagnosis import Diagnosis
+    from aetia.model.journal import Event
 
 TIME = Parameter(allow_leading_hyphen=True)  # -30m..now is a time, not a flag
 
@@ -26,6 +29,8 @@ def diagnose(
     since: Annotated[str | None, TIME] = None,
     at: Annotated[str | None, TIME] = None,
     localizer: str = "explain",
+    policy: str | None = None,
+    journal: Path | None = None,
     format: Annotated[Format | None, Parameter(name="--format")] = None,
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
     seed: int = 0,
@@ -51,6 +56,10 @@ def diagnose(
         A time inside the incident; chooses among several.
     localizer:
         Method that names the root cause; `aetia plugins` lists them.
+    policy:
+        Who investigates further what the localizer found, such as rules; `aetia plugins` lists them.
+    journal:
+        Write what the policy asked, saw and believed to this file; `aetia replay` repeats it.
     format:
         text, json, markdown or html. Default: by the suffix of the output file, else text.
     output:
@@ -63,6 +72,8 @@ def diagnose(
     from aetia.allocator import keep_freed_memory
     from aetia.api import NO_TELEMETRY, investigate
 
+    if journal is not None and policy is None:
+        raise UsageError("--journal needs --policy: there is nothing to write down without an investigation.")
     check_place(output)
     keep_freed_memory()
     with StageProgress(quiet=quiet) as progress:
@@ -70,11 +81,30 @@ def diagnose(
             source, baseline=baseline, incident=incident, since=since, at=at, localizer=localizer, seed=seed,
             progress=progress,
         )  # fmt: skip
+        if policy is not None:
+            found = _pursued(found, policy, journal, seed, progress)
         progress("writing the report")
     if found.diagnosis.abstained == NO_TELEMETRY:
         raise IngestError(_nothing_usable(found.diagnosis))
     emit(found.diagnosis, found.view, format_for(format, output), output, quiet=quiet)
     return 1 if found.diagnosis.abstained is not None else 0
+
+
+def _pursued(
+    found: Investigation, policy: str, journal: Path | None, seed: int, progress: StageProgress
+) -> Investigation:
+    """The investigation of a policy, written down where a journal is wanted."""
+    from aetia import plugins
+    from aetia.api import pursue
+    from aetia.reason.journals import JournalFile
+
+    plugins.find("policy", policy)
+    with JournalFile(journal) if journal is not None else nullcontext() as file:
+        return pursue(found, policy, seed=seed, tell=file.write if file is not None else _unheard, progress=progress)
+
+
+def _unheard(event: Event) -> None:
+    """Where nobody keeps a journal."""
 
 
 def _nothing_usable(diagnosis: Diagnosis) -> str:

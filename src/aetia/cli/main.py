@@ -37,6 +37,7 @@ app = App(
 app.command("aetia.cli.demo:demo", help="Diagnose a simulated incident: no network, no set-up.")
 app.command("aetia.cli.diagnose:diagnose", help="Name the root cause of an incident, with evidence.")
 app.command("aetia.cli.recheck:recheck", help="Run the evidence of a diagnosis again.")
+app.command("aetia.cli.replay:replay", help="Repeat an investigation from its journal.")
 app.command("aetia.cli.bench:app", name="bench", help="Measure localizers on suites of cases.")
 app.command("aetia.cli.cases:app", name="cases", help="List cases; convert public datasets to cases.")
 app.command("aetia.cli.lab:app", name="lab", help="Make labelled telemetry.")

@@ -25,6 +25,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     incident: Window | None = None
     baselines: dict[str, tuple[Window, ...]] = {}
     """Baseline windows per table (`spans`, `logs`, `metrics`, `changes`)."""
+    kind: Literal["channel", "tool"] = "channel"
+    """What `channel` names: a channel of evidence or a tool of the investigation, which may share a name."""
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):

@@ -51,6 +51,8 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True, tag="model"):
     max_tokens: int = 1024
     agent: str = "root"
     why: str = ""
+    most_s: float | None = None
+    """The model may take no longer, where less than the rest of the deadline is meant."""
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True, tag="approval"):
@@ -114,6 +116,8 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
     max_tokens: int
     schema: str = SCHEMA
     at_s: float = 0.0
+    checks: tuple[str, ...] = ()
+    """Codes of the checks that watched; a replay needs the same, because they may have ended the policy."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, tag="asked"):

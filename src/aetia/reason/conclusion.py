@@ -23,8 +23,8 @@ def conclude(desk: Desk, outcome: str) -> Diagnosis:
     cost = msgspec.structs.replace(prior.cost, seconds=round(prior.cost.seconds + desk.spent.at_s, 3),
                                    tokens=desk.spent.tokens)  # fmt: skip
     ranked = [(name, entry) for name, entry in desk.ledger.ranked() if name not in desk.excluded]
-    if prior.abstained is not None or not ranked:
-        abstained = prior.abstained or "no hypothesis was left"
+    if prior.abstained is not None or desk.abstained or not ranked:
+        abstained = prior.abstained or desk.abstained or "no hypothesis was left"
         return msgspec.structs.replace(prior, abstained=abstained, hypotheses=(), roots=(), cost=cost)
     hypotheses = tuple(_hypothesis(entry) for _, entry in ranked)
     cited = {item for hypothesis in hypotheses for item in (*hypothesis.evidence, *hypothesis.against)}

@@ -106,6 +106,7 @@ class _Run:
             Opened(
                 prior=desk.prior, policy=self._name, seed=desk.seed, deadline_s=limits.deadline_s,
                 max_calls=limits.max_calls, max_tokens=limits.max_tokens,
+                checks=tuple(str(getattr(check, "code", type(check).__name__)) for check in self._checks),
             )
         )  # fmt: skip
         for hypothesis in desk.prior.hypotheses:
@@ -202,13 +203,19 @@ class _Run:
         """Tell an event, with the time, and let the checks look at it."""
         if isinstance(event, Believed | Closed):
             event = msgspec.structs.replace(event, at_s=self.desk.spent.at_s)
+        if isinstance(event, Closed):
+            self._watch(event)  # a journal ends with its end: what the checks say of it stands before
         self._tell(event)
-        if isinstance(event, Warned):
-            return
+        if not isinstance(event, Warned | Closed):
+            self._watch(event)
+
+    def _watch(self, event: Event) -> None:
         for check in self._checks:
             warning = check.look(event, self.desk)
             if warning is not None:
-                self._tell(msgspec.structs.replace(warning, at_s=self.desk.spent.at_s))
+                warning = msgspec.structs.replace(warning, at_s=self.desk.spent.at_s)
+                self.desk.warnings.append(warning)
+                self._tell(warning)
                 if warning.stopped:
                     self._stopped, self._outcome, self._reason = True, "stopped", f"{warning.check}: {warning.text}"
 

@@ -28,7 +28,7 @@ class JournalFile:
 
     def write(self, event: Event) -> None:
         try:
-            self._file.write(msgspec.json.encode(event) + b"\n")
+            self._file.write(encoded(event) + b"\n")
             self._file.flush()
         except OSError as error:
             raise ReportError(f"{self._path} cannot be written: {error.strerror}; free some space.") from error
@@ -40,6 +40,11 @@ class JournalFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+
+def encoded(event: Event) -> bytes:
+    """An event as one line of JSON; numpy scalars, which algorithms leave in magnitudes, become plain numbers."""
+    return msgspec.json.encode(event, enc_hook=lambda value: value.item())
 
 
 def read_journal(path: Path) -> list[Event]:

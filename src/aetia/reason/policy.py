@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from aetia.model.diagnosis import Diagnosis, Evidence
-from aetia.model.journal import Answer, Event, Request, Steer, Traced
+from aetia.model.journal import Answer, Event, Request, Steer, Traced, Warned
 from aetia.reason.ledger import Ledger
 
 Questions = tuple[Request, ...]
@@ -37,8 +37,8 @@ class Spent:
 class Desk:
     """The working memory of one investigation: a policy reads all of it and writes through the ledger and `trace`.
 
-    `prior` is what the localizer said, `evidence` all facts by id, `excluded` the candidates that a person took out,
-    `wished` those that a person wants to see looked at.
+    `prior` is what the localizer said, `evidence` all facts by id, `warnings` what the checks found so far,
+    `excluded` the candidates that a person took out, `wished` those that a person wants to see looked at.
     """
 
     prior: Diagnosis
@@ -49,8 +49,11 @@ class Desk:
     spent: Spent = field(default_factory=Spent)
     evidence: dict[str, Evidence] = field(default_factory=dict[str, Evidence])
     hops: list[Traced] = field(default_factory=list[Traced])
+    warnings: list[Warned] = field(default_factory=list[Warned])
     excluded: set[str] = field(default_factory=set[str])
     wished: list[str] = field(default_factory=list[str])
+    abstained: str = ""
+    """Why a policy found that the evidence names nobody; then the diagnosis abstains."""
 
     @property
     def left_s(self) -> float:

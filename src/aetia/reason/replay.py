@@ -9,6 +9,7 @@ from aetia import plugins
 from aetia.model.diagnosis import Diagnosis
 from aetia.model.errors import ReportError
 from aetia.model.journal import Answered, Asked, Event, Steer, Steered
+from aetia.reason.checks.registry import default_checks
 from aetia.reason.engine import Check, Given, investigate
 from aetia.reason.journals import opened
 from aetia.reason.policy import Limits, Policy
@@ -18,10 +19,11 @@ def replay(
     events: Sequence[Event],
     *,
     policy: Policy | None = None,
-    checks: Sequence[Check] = (),
+    checks: Sequence[Check] | None = None,
     tell: Callable[[Event], None] = lambda event: None,
 ) -> Diagnosis:
-    """Run the engine with the recorded answers; `policy` stands in for the one that the journal names.
+    """Run the engine with the recorded answers; `policy` stands in for the one that the journal names,
+    `checks` for those that watched.
 
     Raises ReportError at the first question that differs from the journal, and when the journal ends before the
     investigation does.
@@ -33,7 +35,7 @@ def replay(
         name=first.policy,
         limits=Limits(deadline_s=first.deadline_s, max_calls=first.max_calls, max_tokens=first.max_tokens),
         seed=first.seed,
-        checks=checks,
+        checks=default_checks(first.checks) if checks is None else checks,
         tell=tell,
     )
     try:

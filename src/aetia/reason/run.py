@@ -89,7 +89,8 @@ def _answers(
         if isinstance(request, ToolCall):
             answer: Answer = toolbox.answer(request)
         elif isinstance(request, ModelCall):
-            answer = model.answer(request, left_s) if model is not None else ModelAnswer(error=NO_MODEL)
+            within_s = left_s if request.most_s is None else min(left_s, request.most_s)
+            answer = model.answer(request, within_s) if model is not None else ModelAnswer(error=NO_MODEL)
         else:
             answer = ask(request) if ask is not None else Approved(granted=False, by="nobody was there to ask")
         return msgspec.structs.replace(answer, seconds=round(time.monotonic() - began, 4))

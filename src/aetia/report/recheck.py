@@ -28,8 +28,9 @@ def recheck(diagnosis: Diagnosis, view: View) -> list[Recheck]:
     Evidence holds when the digest of the query's new result equals that of the old one (numbers agree to six
     digits). A channel that is unknown here, or an entity that the view does not have, means that it does not.
     """
-    made: dict[str, Measures] = {}
-    return [_again(item, view, made) for item in diagnosis.evidence]
+    made: dict[tuple[str, str], Measures] = {}
+    views: list[tuple[Query, View]] = []
+    return [_again(item, _windowed(view, item.query, views), made) for item in diagnosis.evidence]
 
 
 class Measures(Protocol):
@@ -38,18 +39,14 @@ class Measures(Protocol):
     def measure(self, view: View, **args: Any) -> dict[str, Any]: ...
 
 
-def _made(name: str) -> Measures:
-    kind = "tool" if name in plugins.names("tool") else "channel"
-    return cast("Measures", plugins.create(kind, name))
-
-
-def _again(item: Evidence, view: View, made: dict[str, Measures]) -> Recheck:
-    name = item.query.channel
+def _again(item: Evidence, view: View, made: dict[tuple[str, str], Measures]) -> Recheck:
+    kind, name = item.query.kind, item.query.channel
     if digest(item.result) != item.digest:
         return Recheck(item, False, item.result, None, "the recorded result does not match its own digest")
     try:
-        source = made.setdefault(name, made.get(name) or _made(name))
-        new: dict[str, Any] = canonical(source.measure(_windowed(view, item.query), **item.query.args))
+        if (kind, name) not in made:
+            made[kind, name] = cast("Measures", plugins.create(kind, name))
+        new: dict[str, Any] = canonical(made[kind, name].measure(view, **item.query.args))
     except AetiaError as error:
         return Recheck(item, False, item.result, None, str(error))
     except (TypeError, KeyError, ValueError, IndexError) as error:
@@ -61,12 +58,17 @@ def _again(item: Evidence, view: View, made: dict[str, Measures]) -> Recheck:
     return Recheck(item, holds, item.result, new, why)
 
 
-def _windowed(view: View, query: Query) -> View:
-    """The view with the windows of the query, where it names its own."""
+def _windowed(view: View, query: Query, views: list[tuple[Query, View]]) -> View:
+    """The view with the windows of the query, where it names its own; queries of the same windows share it, and with
+    it what is computed for it."""
     if query.incident is None and not query.baselines:
         return view
+    for other, made in views:
+        if (other.incident, other.baselines) == (query.incident, query.baselines):
+            return made
     baselines = {table: view.baseline_of(table) for table in SCHEMAS} | query.baselines
-    return View(view.facts, view.baseline, query.incident or view.incident, baselines)
+    views.append((query, View(view.facts, view.baseline, query.incident or view.incident, baselines)))
+    return views[-1][1]
 
 
 def differences(old: Any, new: Any, limit: int = 4) -> list[str]:

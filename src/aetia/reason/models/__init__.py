@@ -1,0 +1,1 @@
+"""Language models that an investigation may ask. None of them is called unless a URL was given."""

@@ -1,0 +1,206 @@
+"""Agents of a language model: one for each component in doubt, all at once, then joined bottom-up to one answer.
+
+Recursion of thought: every agent has a small context of its own and the tools of the investigation; verdicts are joined
+level by level over the calls, and the reports of the entry points and all evidence go into one synthesis. The model
+says where to look and what follows; whether evidence exists and how far it moves a belief is decided by code. What
+several symptoms have in common is asked once. Source: RCLAgent v2 (arXiv 2605.14866), AMER-RCL (arXiv 2601.02732).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from aetia import plugins
+from aetia.model.journal import Answer, ModelAnswer, ModelCall, ToolAnswer, ToolCall
+from aetia.plugins import plugin
+from aetia.reason import _llm_levels as joins
+from aetia.reason import _llm_words as words
+from aetia.reason._llm_agent import REPLY, NodeAgent, Verdict, Wanted
+from aetia.reason._llm_board import Board
+from aetia.reason._llm_brief import brief, in_doubt
+from aetia.reason.models.wire import estimated
+from aetia.reason.policy import Desk, Questions, Steps
+
+ROUNDS = 5
+"""Turns with tools of one agent."""
+MOST_LEVELS = 6
+"""Levels that a model joins; deeper chains are joined by evidence alone from there on."""
+CONVINCED = 0.5
+"""Belief of the leader from which on an abstention of the model does not count."""
+KEPT_CALLS, KEPT_TOKENS = 4, 20_000
+"""What is kept for the synthesis while agents work."""
+PART_S = 0.5
+"""Part of the time left that one turn may take, so that there always is some for the next."""
+TOPOLOGY = "topology"
+Looks = Generator[Questions, tuple[Answer, ...], None]
+
+
+@plugin(
+    "policy", summary="agents of a language model for components in doubt, joined bottom-up",
+    source="RCLAgent v2 (arXiv 2605.14866), AMER-RCL (arXiv 2601.02732)", cost="2 to 6 turns of a model per component",
+)  # fmt: skip
+class Llm:
+    """Asks a model where the prior is in doubt; needs one to be configured."""
+
+    def steps(self, desk: Desk) -> Steps:
+        nodes = in_doubt(desk)
+        if not nodes:
+            return
+        board = Board(desk)
+        yield from _survey(nodes[: max(desk.limits.max_calls // 5, 1)], board)
+        tools = words.tools_offered()
+        agents = [NodeAgent(node, brief(node, nodes, board), board, tools, ROUNDS) for node in nodes]
+        yield from _examine(agents, board)
+        ended = [agent.verdict for agent in agents if agent.verdict is not None]
+        if not ended:
+            return  # nobody said anything: the prior stands, and why is in the journal
+        joined = yield from _join(ended, board)
+        yield from _conclude(joined, board)
+
+
+def _survey(nodes: list[str], board: Board) -> Looks:
+    """Who calls whom around the components in doubt: seen by all agents, asked once."""
+    if TOPOLOGY not in plugins.names("tool"):
+        return
+    calls = tuple(ToolCall(tool=TOPOLOGY, args={"service": node}, why="who depends on whom") for node in nodes)
+    answers = yield calls
+    for call, answer in zip(calls, answers, strict=True):
+        if isinstance(answer, ToolAnswer) and answer.error is None:
+            board.take(call, answer)
+
+
+def _examine(agents: list[NodeAgent], board: Board) -> Looks:
+    """All agents, turn by turn side by side, until each has its verdict or the rounds, calls, tokens or time are used
+    up."""
+    for turn in range(ROUNDS + 1):
+        working = [agent for agent in agents if agent.open]
+        closing = turn == ROUNDS or _calls_left(board.desk) < 3 * len(working)
+        asked = _affordable(working, closing, board)
+        if not asked:
+            break
+        answers = yield tuple(call for _, call in asked)
+        wanted = [item for (agent, _), answer in zip(asked, answers, strict=True)
+                  for item in agent.hear(_spoken(answer), closing=closing)]  # fmt: skip
+        if wanted:
+            yield from _look(wanted, board)
+        if all(agent.failed is not None for agent, _ in asked):
+            break  # a model that fails everywhere is not asked again
+    for agent in agents:
+        agent.close("what may be spent was used up")
+
+
+def _affordable(working: list[NodeAgent], closing: bool, board: Board) -> list[tuple[NodeAgent, ModelCall]]:
+    """The next turns of as many agents as calls, tokens and time allow; the least suspicious ones go without."""
+    desk = board.desk
+    tokens, calls = desk.limits.max_tokens - desk.spent.tokens - KEPT_TOKENS, _calls_left(desk)
+    asked: list[tuple[NodeAgent, ModelCall]] = []
+    if desk.left_s <= 0:
+        return asked
+    for agent in working:
+        call = agent.call(closing=closing, most_s=_part(desk))
+        tokens -= estimated(call) + REPLY
+        if tokens < 0 or len(asked) >= calls:
+            agent.close("what may be spent was used up")
+            board.warn("budget", f"{agent.node} is not examined further: calls or tokens are short", agent.name)
+            continue
+        asked.append((agent, call))
+    return asked
+
+
+def _look(wanted: list[Wanted], board: Board) -> Looks:
+    """Ask the tools what no agent asked before; the others are shown the answer that is there."""
+    room = max(_calls_left(board.desk) - len({item.agent.name for item in wanted}), 0)
+    fresh: dict[str, Wanted] = {}
+    for item in wanted:
+        if board.remembered(item.call) is None and len(fresh) < room:
+            fresh.setdefault(board.key(item.call), item)
+    news = {item.key: item.agent.name for item in fresh.values()}
+    if fresh:
+        answers = yield tuple(item.call for item in fresh.values())
+        for item, answer in zip(fresh.values(), answers, strict=True):
+            if isinstance(answer, ToolAnswer):
+                board.take(item.call, answer)
+    for item in wanted:
+        seen = board.remembered(item.call)
+        if seen is None:
+            item.agent.told(item, board.unaffordable())
+        else:
+            own = item.key in news and news[item.key] == item.agent.name
+            item.agent.told(item, seen[1], None if own else seen[0])
+
+
+def _join(
+    ended: list[Verdict], board: Board
+) -> Generator[Questions, tuple[Answer, ...], dict[str, joins.Consolidated]]:
+    """Weigh the evidence and consolidate the verdicts, level by level from below."""
+    verdicts = {verdict.node: verdict for verdict in ended}
+    joined: dict[str, joins.Consolidated] = {}
+    for depth, level in enumerate(joins.levels(list(verdicts), board)):
+        for node in level:
+            board.weigh(board.counts(node, verdicts[node].evidence), verdicts[node].reason or f"examined {node}")
+        below = {node: _below(node, joined, board) for node in level}
+        open_ = [node for node in level if any(item.evidence for item in below[node])]
+        desk = board.desk
+        afford = _calls_left(desk) >= len(open_) and desk.left_s > 0 and depth <= MOST_LEVELS
+        said: dict[str, Answer] = {}
+        if open_ and afford:
+            part = _part(desk)
+            answers = yield tuple(joins.consolidation(verdicts[node], below[node], board, part) for node in open_)
+            said = dict(zip(open_, answers, strict=True))
+        for node in level:
+            joined[node] = (
+                joins.consolidated(_spoken(said[node]), verdicts[node], below[node], board)
+                if node in said else joins.without_model(verdicts[node], below[node], board)
+            )  # fmt: skip
+            board.weigh(joined[node].evidence, joined[node].reason or f"joined at {node}")
+    return joined
+
+
+def _below(node: str, joined: dict[str, joins.Consolidated], board: Board) -> list[joins.Consolidated]:
+    return [joined[other] for other in sorted(board.calls.get(node, ())) if other in joined and other != node]
+
+
+def _conclude(joined: dict[str, joins.Consolidated], board: Board) -> Looks:
+    """The ranked answer, with one turn to mend it."""
+    desk, problem, ranking = board.desk, None, joins.Ranking()
+    for _ in range(2):
+        if desk.left_s <= 0:
+            return
+        (answer,) = yield (joins.synthesis(joined, board, _part(desk), problem),)
+        spoken = _spoken(answer)
+        if spoken.error is not None:
+            board.warn(f"model-{spoken.error.category}", spoken.error.message, "synthesis")
+            return
+        ranking = joins.read_ranking(spoken, board)
+        if not ranking.problem:
+            break
+        problem = (spoken.text, ranking.problem)
+    if ranking.abstain:
+        _abstain(ranking.abstain, board)
+        return
+    for entity, evidence, reason in ranking.ranked:
+        board.weigh(evidence, reason or f"ranked {entity}")
+    leader = desk.ledger.ranked()[0]
+    if ranking.ranked and not board.same_place(ranking.ranked[0][0], leader[0]):
+        board.warn("RF-00", f"ranks {ranking.ranked[0][0]} first, and the evidence {leader[0]}", "synthesis")
+
+
+def _abstain(reason: str, board: Board) -> None:
+    """An abstention counts where the evidence convinces of nobody."""
+    name, leader = board.desk.ledger.ranked()[0]
+    if leader.belief < CONVINCED:
+        board.desk.abstained = f"the evidence does not tell the candidates apart: {reason}"
+    else:
+        board.warn("needless-abstention", f"abstains although the evidence supports {name}: {reason}", "synthesis")
+
+
+def _spoken(answer: Answer) -> ModelAnswer:
+    return answer if isinstance(answer, ModelAnswer) else ModelAnswer()
+
+
+def _calls_left(desk: Desk) -> int:
+    return desk.limits.max_calls - desk.spent.calls - KEPT_CALLS
+
+
+def _part(desk: Desk) -> float:
+    return round(max(PART_S * desk.left_s, 0.0), 3)
