@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import numpy as np
 
+from aetia.evidence._presence import presence
 from aetia.evidence.channel import Finding
 from aetia.localize._board import Board, candidate_of, contributions, spoken
 from aetia.localize._graph import CallGraph
@@ -42,7 +44,8 @@ def make_hypotheses(
         onsets = [f.onset_ns for f in findings if f.onset_ns is not None and f.onset_ns >= view.incident.start_ns]
         hypotheses.append(
             Hypothesis(
-                entity=finest(view, parts, findings, candidate, fault_class), score=round(float(score[candidate]), 6),
+                entity=housed(view, finest(view, parts, findings, candidate, fault_class)),
+                score=round(float(score[candidate]), 6),
                 probability=int(float(probability[rank]) * 1e4) / 1e4, fault_class=fault_class, fault=fault,
                 onset_ns=min(onsets) if onsets else view.incident.start_ns, evidence=tuple(item.id for item in proof),
                 verdict="supported" if rank == 0 else "open", reason=findings[0].claim.text if findings else "",
@@ -89,6 +92,20 @@ def finest(
         if weight >= 0.5 * parts[0][0] and finding.entity.level == "instance":
             return finding.entity
     return first
+
+
+def housed(view: View, where: Entity) -> Entity:
+    """The entity with its instance and node, where a single instance of its service was heard in the incident: what is
+    wrong with the service is then wrong there."""
+    if where.level not in ("service", "operation") or where.service is None:
+        return where
+    owner, host = view.topology.instance_service, view.topology.instance_node
+    heard = np.flatnonzero((owner == view.names.service_code(where.service)) & (presence(view).incident > 0))
+    if len(heard) != 1:
+        return where
+    only = int(heard[0])
+    node = view.names.nodes[int(host[only])] if host[only] >= 0 else None
+    return msgspec.structs.replace(where, instance=view.names.instances[only], node=node)
 
 
 def candidate_entity(view: View, candidate: int) -> Entity:

@@ -82,6 +82,8 @@ def entity_place(entity: Entity) -> str:
         words += f" of {plain(entity.service, 60)}"
     elif entity.level == "edge" and entity.service:
         words += f", blamed on {plain(entity.service, 60)}"
+    if entity.instance and entity.level in ("service", "operation"):
+        words += f", with {plain(entity.instance, 60)} its only instance"
     if entity.node and entity.level != "node":
         words += f", on {plain(entity.node, 60)}"
     if entity.operation and entity.level == "edge":
