@@ -99,3 +99,12 @@ def test_hostile_names_reach_the_terminal_as_plain_text(make_diagnosis) -> None:
 
 def test_a_root_without_evidence_says_so(make_diagnosis) -> None:
     assert "ranks first by its score alone" in " ".join(to_text(make_diagnosis(evidence=())).split())
+
+
+def test_an_alert_claims_no_test(make_diagnosis) -> None:
+    made = make_diagnosis()
+    breach = msgspec.structs.replace(
+        made.incident.breaches[0], sli="success", statistic="alert", baseline=0.0, incident=1.0, unit="", p_value=0.0
+    )
+    page = " ".join(to_text(with_breach(made, breach), width=120).split())
+    assert "said by an alert" in page and "p < 1e-12" not in page

@@ -86,7 +86,7 @@ class MetricShift:
                     ),
                 )
             )
-        return Reading(findings=tuple(findings), silent=None if findings else "no other metric left its baseline")
+        return Reading(findings=tuple(findings), silent=None if findings else "no metric that only this channel reads left its baseline")
 
     def measure(self, view: View, **args: Any) -> dict[str, Any]:
         return measure_series(view, args)

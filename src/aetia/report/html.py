@@ -127,7 +127,7 @@ def _breaches(diagnosis: Diagnosis) -> str:
         f"<tr><td>{text(found.entry.name)}</td><td>{text(wording.breach(found))}</td>"
         f'<td class="n">{wording.moment(found.onset_ns, day=False)}</td>'
         f'<td class="n">{wording.hurt_requests(found)}</td>'
-        f'<td class="n">{text(wording.p_value(found.p_value))}</td></tr>'
+        f'<td class="n">{text(wording.significance(found))}</td></tr>'
         for found in diagnosis.incident.breaches
     )
     return (

@@ -76,7 +76,7 @@ def _breach_rows(diagnosis: Diagnosis) -> Iterator[tuple[str, ...]]:
     assert diagnosis.incident is not None
     for found in diagnosis.incident.breaches:
         yield (
-            escape(found.entry.name), escape(wording.breach(found)), escape(wording.p_value(found.p_value)),
+            escape(found.entry.name), escape(wording.breach(found)), escape(wording.significance(found)),
             wording.hurt_requests(found),
         )  # fmt: skip
 

@@ -89,7 +89,7 @@ def _breaches(diagnosis: Diagnosis) -> RenderableType:
     grid.add_column(ratio=3)
     for found in diagnosis.incident.breaches[:6]:
         what = Text(wording.breach(found))
-        what.append(f", {wording.p_value(found.p_value)}", style="dim")
+        what.append(f", {wording.significance(found)}", style="dim")
         grid.add_row(Text(wording.entity_title(found.entry), style="bold"), what)
     if len(diagnosis.incident.breaches) > 6:
         grid.add_row(Text(f"and {len(diagnosis.incident.breaches) - 6} more", style="dim"), Text())

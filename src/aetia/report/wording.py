@@ -47,6 +47,11 @@ def p_value(value: float) -> str:
     return "p < 1e-12" if value < 1e-12 else f"p = {value:.1e}" if value < 0.001 else f"p = {value:.3f}"
 
 
+def significance(found: SliBreach) -> str:
+    """How sure it is that an SLI broke; alerts come without a test."""
+    return "said by an alert" if found.statistic == "alert" else p_value(found.p_value)
+
+
 def moment(time_ns: int | None, *, day: bool = True) -> str:
     """A UTC time to the second; epochs that no calendar holds are printed as they are."""
     if time_ns is None:
