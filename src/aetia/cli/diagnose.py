@@ -81,30 +81,33 @@ def diagnose(
             source, baseline=baseline, incident=incident, since=since, at=at, localizer=localizer, seed=seed,
             progress=progress,
         )  # fmt: skip
-        if policy is not None:
-            found = _pursued(found, policy, journal, seed, progress)
-        progress("writing the report")
+    if policy is not None:
+        found = _pursued(found, policy, journal, seed, quiet)
     if found.diagnosis.abstained == NO_TELEMETRY:
         raise IngestError(_nothing_usable(found.diagnosis))
     emit(found.diagnosis, found.view, format_for(format, output), output, quiet=quiet)
     return 1 if found.diagnosis.abstained is not None else 0
 
 
-def _pursued(
-    found: Investigation, policy: str, journal: Path | None, seed: int, progress: StageProgress
-) -> Investigation:
-    """The investigation of a policy, written down where a journal is wanted."""
-    from aetia import plugins
+def _pursued(found: Investigation, policy: str, journal: Path | None, seed: int, quiet: bool) -> Investigation:
+    """The investigation of a policy, shown on a terminal and written down where a journal is wanted."""
     from aetia.api import pursue
     from aetia.reason.journals import JournalFile
+    from aetia.report.live import LiveTree
+    from aetia.report.wishes import Wishes
 
-    plugins.find("policy", policy)
-    with JournalFile(journal) if journal is not None else nullcontext() as file:
-        return pursue(found, policy, seed=seed, tell=file.write if file is not None else _unheard, progress=progress)
+    with (
+        JournalFile(journal) if journal is not None else nullcontext() as file,
+        LiveTree() if not quiet else nullcontext() as tree,
+    ):
 
+        def tell(event: Event) -> None:
+            for listener in (file.write if file is not None else None, tree.tell if tree is not None else None):
+                if listener is not None:
+                    listener(event)
 
-def _unheard(event: Event) -> None:
-    """Where nobody keeps a journal."""
+        steers = Wishes(tree.names, tree.say) if tree is not None else tuple
+        return pursue(found, policy, seed=seed, tell=tell, steers=steers)
 
 
 def _nothing_usable(diagnosis: Diagnosis) -> str:

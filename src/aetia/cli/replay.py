@@ -16,6 +16,7 @@ def replay(
     *,
     format: Annotated[Format | None, Parameter(name="--format")] = None,
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
+    show: Annotated[bool, Parameter(negative=())] = False,
     quiet: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Repeat an investigation exactly: the same questions, the recorded answers, the same diagnosis.
@@ -31,16 +32,22 @@ def replay(
         text, json, markdown or html. Default: by the suffix of the output file, else text.
     output:
         Write the report to this file instead of stdout.
+    show:
+        Play what happened on the terminal, as fast as it happened.
     quiet:
         No progress on stderr.
     """
     from aetia.reason import replay as again
-    from aetia.reason.checks.registry import default_checks
     from aetia.reason.journals import closed, read_journal
 
     check_place(output)
     events = read_journal(journal)
-    diagnosis = again.replay(events, checks=default_checks())
+    if show:
+        from aetia.report.live import LiveTree, play
+
+        with LiveTree() as tree:
+            play(events, tree)
+    diagnosis = again.replay(events)
     emit(diagnosis, None, format_for(format, output), output, quiet=quiet)
     end = closed(events)
     return 0 if end is not None and end.diagnosis == diagnosis else 1

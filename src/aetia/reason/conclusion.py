@@ -42,8 +42,10 @@ def conclude(desk: Desk, outcome: str) -> Diagnosis:
 
 def _hypothesis(entry: Entry) -> Hypothesis:
     said = entry.hypothesis or Hypothesis(entity=entry.entity, score=entry.belief)
+    untouched = entry.hypothesis is not None and entry.state == "proposed" and not entry.reasons
     return msgspec.structs.replace(
-        said, probability=round(entry.belief, 4), verdict=_VERDICT[entry.state],
+        said, probability=said.probability if untouched else round(entry.belief, 4),
+        verdict=said.verdict if untouched else _VERDICT[entry.state],
         evidence=tuple(dict.fromkeys((*said.evidence, *entry.evidence_for))),
         against=tuple(dict.fromkeys((*said.against, *entry.against))),
     )  # fmt: skip

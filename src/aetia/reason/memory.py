@@ -311,10 +311,10 @@ def _memory(diagnosis: Diagnosis, root: Hypothesis, situation: Situation, origin
 def _summary(root: Hypothesis, hops: int) -> str:
     """One sentence of our own words; the names in it are quoted, since they come from telemetry."""
     fault = f"{root.fault_class or '?'} {quoted(root.fault or 'unknown', LONGEST_NAME).replace('_', ' ')}"
-    sure = f", {root.probability:.0%} likely" if root.probability is not None else ""
+    sure = f", {root.probability:.1%} likely" if root.probability is not None else ""
     return (
         f"{root.entity.level} “{quoted(root.entity.name, LONGEST_NAME)}”: {fault}, {root.verdict}{sure}, "
-        f"{len(root.evidence)} facts for it and {len(root.against)} against, {hops} hops"
+        f"{len(root.evidence)} facts for it, {len(root.against)} against, hops: {hops}"
     )
 
 

@@ -8,6 +8,7 @@ agents survey and section 8 of the failures survey.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -25,6 +26,8 @@ OTHER_SYSTEM, NEIGHBOUR_CHANGED, FIX_FAILED = 0.5, 0.7, 0.7
 """What is left of a weight in another system, after a new version beside the component, after a fix in vain."""
 LEAST_NEIGHBOURS = 0.5
 """Share of the component's neighbours that must be the same."""
+MOST_OF_A_VOICE, MOST = 5, 200
+"""Reminders of one source for one cause, and of all."""
 TRUST = {"person": 1.0, "checks": 0.8, "nobody": 0.0}
 Vouched = Literal["person", "checks", "nobody"]
 
@@ -105,9 +108,8 @@ def remind(question: Question, memories: Sequence[Memory]) -> list[Reminder]:
         for memory in sorted(memories, key=lambda memory: memory.id)
         if memory.incident != question.incident and comparable(question.fingerprint, memory.fingerprint)
     ]
-    alike = [item for item in found if item.likeness >= LEAST_ALIKE]
-    weighed = [_against(item, alike) for item in alike]
-    return sorted(weighed, key=lambda item: (-item.weight, -item.likeness, item.memory.id))
+    alike = _loudest([item for item in found if item.likeness >= LEAST_ALIKE])
+    return sorted((_against(item, alike) for item in alike), key=_order)
 
 
 def voices(reminders: Sequence[Reminder]) -> dict[tuple[str, str], float]:
@@ -180,6 +182,21 @@ def _doubts(memory: Memory, situation: Situation) -> list[tuple[float, str]]:
     if memory.fixes and not any(fix.worked for fix in memory.fixes):
         doubts.append((FIX_FAILED, "what was done about it did not help"))
     return doubts
+
+
+def _order(item: Reminder) -> tuple[float, float, str]:
+    return -item.weight, -item.likeness, item.memory.id
+
+
+def _loudest(found: Sequence[Reminder]) -> list[Reminder]:
+    """The first few of each source and cause: the rest would only take the place of other voices."""
+    taken: Counter[tuple[str, tuple[str, str]]] = Counter()
+    kept: list[Reminder] = []
+    for item in sorted(found, key=_order):
+        taken[voice := (item.memory.provenance.source, item.memory.cause)] += 1
+        if taken[voice] <= MOST_OF_A_VOICE:
+            kept.append(item)
+    return kept[:MOST]
 
 
 def _against(item: Reminder, others: Sequence[Reminder]) -> Reminder:
