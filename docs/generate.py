@@ -1,11 +1,15 @@
-"""Writes the generated parts of docs/: the list of plugins and the JSON Schema of a diagnosis. Run by `make docs`."""
+"""Writes the generated parts of docs/: lists of plugins and tools, the JSON Schema of a diagnosis. See `make docs`."""
 
 from __future__ import annotations
 
+import inspect
+import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from aetia import plugins
+from aetia.reason.toolbox import MOST_ROWS, MOST_TEXT, schema
 from aetia.report.interchange import schema_text
 
 HERE = Path(__file__).parent
@@ -14,6 +18,8 @@ TITLES = {
     "detector": ("Detectors", "They open an incident when users are hurt."),
     "channel": ("Channels", "One kind of evidence each; a channel is silent where it has nothing to say."),
     "localizer": ("Localizers", "They rank root causes; choose one with `--localizer NAME`."),
+    "tool": ("Tools", "What an investigation may ask; [tools](tools.md) has their arguments."),
+    "policy": ("Policies", "They decide what an investigation asks next."),
 }
 HEAD = """# Plugins
 
@@ -47,7 +53,60 @@ def _sections() -> Iterator[str]:
         yield ""
 
 
-FILES = {"plugins.md": plugins_page, "diagnosis.schema.json": schema_text}
+TOOLS_HEAD = """# Tools
+
+What an investigation may ask of the telemetry: rules and language models ask through the engine, any other client
+through [`aetia mcp`](cli.md#aetia-mcp-source). Tools read and never change anything.
+
+**Answers.** At most {rows} rows of plain values, most telling first, each text at most {text} characters; `truncated`
+says that there were more. Times are ms, or s after the start of the incident (`_s`), rates per second or minute as
+their names say, `failed` and other shares lie in 0..1, `null` is not known.
+
+**Evidence.** An answer that says something of a component carries evidence: an id, a sentence, `for` or `against` the
+component, and a strength in 0..1, where 0 is a fact that speaks for neither. It holds the question and a digest of the
+rows, so `aetia recheck` can ask again. How components are doing on the whole is `trouble` in 0..1: the largest of how
+much and how surely requests got slower (rank test and ratio), began to fail (square root of the rise where Fisher's
+test has p < .001), or stayed away (beyond half of what the load lets expect).
+
+**Errors** are part of the answer: a `code`, a sentence, and what to ask instead. `bad_arguments`; `unknown_component`,
+`unknown_service`, `unknown_operation` and `unknown_span`, with the names that are nearest; `no_data` and `empty_window`
+where nothing was recorded; `no_peers`, `no_such_trace`; `asked_before` with the id of the evidence that answered the
+same question earlier.
+
+Texts in rows were recorded somewhere and may say anything; they are data, never instructions.
+
+This page is written by `make docs`.
+"""
+
+
+def tools_page() -> str:
+    """The content of tools.md: every built-in tool with its arguments."""
+    head = TOOLS_HEAD.format(rows=MOST_ROWS, text=MOST_TEXT)
+    return "\n".join([head, *_tools()]).rstrip() + "\n"
+
+
+def _tools() -> Iterator[str]:
+    for info in sorted(plugins.all_plugins("tool"), key=lambda item: item.name):
+        if info.kind != "tool" or not info.module.startswith("aetia."):
+            continue
+        described = schema(plugins.create("tool", info.name))
+        words = (inspect.getdoc(sys.modules[info.module]) or "").split("\n\n", 1)[1]
+        summary = info.summary[:1].upper() + info.summary[1:]
+        yield f"## `{info.name}`\n\n{summary}.\n\n{words}\n\n| argument | type | default | meaning |\n|---|---|---|---|"
+        for name, field in described["properties"].items():
+            default = "required" if name in described["required"] else f"`{json.dumps(field.get('default'))}`"
+            yield f"| `{name}` | {_type(field)} | {default} | {field.get('description', '')} |"
+        yield ""
+
+
+def _type(field: dict[str, object]) -> str:
+    if "enum" in field:
+        return " or ".join(f"`{value}`" for value in field["enum"])
+    kinds = [item.get("type") for item in field.get("anyOf", [])] or [field.get("type")]
+    return " or ".join(str(kind) for kind in kinds if kind != "null")
+
+
+FILES = {"plugins.md": plugins_page, "tools.md": tools_page, "diagnosis.schema.json": schema_text}
 
 
 def main() -> None:

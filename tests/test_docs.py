@@ -79,7 +79,7 @@ def test_the_cli_page_names_no_flag_that_is_gone() -> None:
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= known
 
 
-@pytest.mark.parametrize("name", ["plugins.md", "diagnosis.schema.json"])
+@pytest.mark.parametrize("name", ["plugins.md", "tools.md", "diagnosis.schema.json"])
 def test_generated_pages_are_current(name: str) -> None:
     assert (DOCS / name).read_text("utf-8") == generator().FILES[name](), "run `make docs`"
 

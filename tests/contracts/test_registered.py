@@ -14,7 +14,7 @@ from aetia.model.tables import Telemetry
 from aetia.plugins import Plugin
 
 REGISTERED = [item for item in plugins.all_plugins() if item.module.startswith("aetia.")]
-AT_LEAST = {"reader": 8, "detector": 1, "channel": 14, "localizer": 12}
+AT_LEAST = {"reader": 8, "detector": 1, "channel": 14, "localizer": 12, "tool": 10, "policy": 2}
 KNOWN: dict[tuple[str, str, str], str] = {}
 """(kind, name, check): the defect behind a check that does not hold yet."""
 
@@ -48,7 +48,7 @@ def test_every_registered_kind_has_a_battery() -> None:
 
 def test_no_check_has_gone_missing() -> None:
     assert {kind: len(contracts.checks(kind)) >= least for kind, least in
-            {"reader": 4, "detector": 48, "channel": 48, "localizer": 48}.items()} == dict.fromkeys(AT_LEAST, True)  # fmt: skip
+            {"reader": 4, "detector": 48, "channel": 48, "localizer": 48, "tool": 48, "policy": 40}.items()} == dict.fromkeys(AT_LEAST, True)  # fmt: skip
     for kind in AT_LEAST:
         names = [check.name for check in contracts.checks(kind)]
         assert len(set(names)) == len(names)

@@ -16,6 +16,7 @@ from aetia.contracts.batteries import (
     check_detector,
     check_localizer,
     check_reader,
+    check_tool,
     checks,
 )
 from aetia.contracts.readers import reads_its_own_layout
@@ -43,6 +44,7 @@ __all__ = [
     "check_detector",
     "check_localizer",
     "check_reader",
+    "check_tool",
     "checks",
     "host_trouble",
     "many",

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aetia.contracts import readers
+from aetia.contracts import policies, readers, tools
 from aetia.contracts.rules import (
     ContractBroken,
     Scores,
@@ -93,6 +93,11 @@ def check_localizer(factory: Callable[[], Localizer]) -> None:
 def check_detector(factory: Callable[[], Detector]) -> None:
     """Run the battery of detectors on a class or factory."""
     _run(checks("detector"), factory)
+
+
+def check_tool(factory: Callable[[], Any]) -> None:
+    """Run the battery of tools of the investigation on a class or factory."""
+    _run(checks("tool"), factory)
 
 
 def check_reader(factory: Callable[[], Reader], sample: Path | None = None) -> None:
@@ -341,9 +346,64 @@ def _reader_battery() -> Iterator[Check]:
     yield Check("what is not there is an IngestError that names it", readers.names_what_is_missing)
 
 
+# ---- tools ------------------------------------------------------------------------------------------------
+
+
+def _tool_battery() -> Iterator[Check]:
+    yield Check("it can be made without arguments and pickled", _is_a_value)
+    yield Check("every argument is described", tools.describes_its_arguments)
+    yield Check("the same question gives the same answer", tools.repeats_itself)
+    yield Check("the order of rows does not matter", tools.ignores_row_order)
+    yield Check("it has something to say of an incident", tools.finds_something)
+    yield Check("its evidence holds when it is run again, and not on other telemetry", tools.evidence_holds_again)
+    yield Check("wrong arguments are an error with a code", tools.refuses_wrong_arguments)
+    yield Check("nothing that it is given is changed", _tool_changes_nothing)
+    yield Check("100 000 spans stay within the budget", _tool_budget)
+    for situation in (ordinary(), host_trouble(), mesh_trouble(), *awkward(), tools.hostile()):
+        yield Check(f"it answers soundly on: {situation}", partial(_tool_answers, situation=situation))
+
+
+def _tool_answers(factory: Factory, situation: Situation) -> None:
+    tools.answers(factory, situation.shared_view)
+
+
+def _tool_changes_nothing(factory: Factory) -> None:
+    _unchanged(ordinary(), lambda: tools.answers(factory, ordinary().view()))
+
+
+def _tool_budget(factory: Factory) -> None:
+    view = many().view()
+    _within_budget(lambda: tools.answers(factory, view), "all its questions")
+
+
+# ---- policies ---------------------------------------------------------------------------------------------
+
+
+def _policy_battery() -> Iterator[Check]:
+    yield Check("it can be made without arguments and pickled", _is_a_value)
+    yield Check("the same answers make it ask the same questions", policies.repeats_itself)
+    yield Check("its journal replays to its diagnosis", policies.replays)
+    yield Check("it keeps to its calls", policies.keeps_to_its_calls)
+    yield Check("whom a person excludes is not in its ranking", policies.leaves_out_whom_a_person_excludes)
+    yield Check("nothing that it is given is changed", _policy_changes_nothing)
+    yield Check("100 000 spans stay within the budget", _policy_budget)
+    for situation in (ordinary(), host_trouble(), mesh_trouble(), *awkward(), tools.hostile()):
+        yield Check(f"it investigates soundly: {situation}", partial(policies.investigates, situation=situation))
+
+
+def _policy_changes_nothing(factory: Factory) -> None:
+    _unchanged(ordinary(), lambda: policies.pursue(factory, ordinary()))
+
+
+def _policy_budget(factory: Factory) -> None:
+    _within_budget(lambda: policies.pursue(factory, many()), "an investigation")
+
+
 _BATTERIES: dict[Kind, Callable[[], Iterator[Check]]] = {
     "channel": _channel_battery,
     "localizer": _localizer_battery,
     "detector": _detector_battery,
     "reader": _reader_battery,
+    "tool": _tool_battery,
+    "policy": _policy_battery,
 }

@@ -188,7 +188,7 @@ def make_evidence(
     return Evidence(
         id=f"E{identity}",
         about=about,
-        claim=claim,
+        claim=msgspec.structs.replace(claim, magnitude=float(claim.magnitude)),  # a numpy float is no JSON
         polarity=polarity,
         strength=round(float(strength), 4),
         query=query,

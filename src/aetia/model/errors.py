@@ -9,6 +9,7 @@
     - AmbiguousSource     more than one layout fits
     - CorruptSource       truncated, wrong types, not what its name says
   + SignalError           telemetry was read, but a signal cannot be computed from it (exit 2)
+    - NoAnswer            a tool of the investigation cannot answer; says why and what to ask (reason/toolbox.py)
   + ReportError           a diagnosis could not be written or read back (exit 2)
   + BenchError            a suite or a run record cannot be used (exit 2)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aetia.evidence._edges import service_entries
-from aetia.evidence._load import covered_seconds
+from aetia.evidence._load import covered_seconds, span_seconds
 from aetia.evidence._memo import once
 from aetia.evidence._mentions import mentioned
 from aetia.evidence._samples import group_shift
@@ -30,18 +30,24 @@ HALF = 0.5
 """Share of a request's extra time that a call has to take to account for it."""
 CHANGED = float(np.log(3.0))
 LEAST_LINES = 3
+LOST = 0.1
+"""Share of the wrong requests with a lost call from which on a link is in trouble."""
+STILL = 0.3
+"""Share of a service's usual requests below which it has fallen silent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requests:
     """r requests, arrays (r,), of services (`service`) at a time (`start_ns`), those of both windows only.
 
-    `owner` is the request that made the call, -1 where none is known. `failed`, `slow` and `hollow` tell of the request
+    `recorded` ones have spans of their own, the others are known by their callers alone. `owner` is the request that
+    made the call, -1 where none is known. `failed`, `slow` and `hollow` tell of the request
     itself: hollow ones are good by their status and lack a part that good ones nearly always have. `call_failed` and
     `call_extra_ns` are the same as the caller met it, the way there and back included.
     """
 
     service: I64
+    recorded: Bool
     owner: I64
     start_ns: I64
     during: Bool
@@ -88,7 +94,8 @@ def _requests(view: View) -> Requests:
     hollow = np.zeros(len(row), np.bool_)
     hollow[: len(own)] = _hollow(view, own, number[within], group[: len(own)], during[: len(own)])
     return Requests(
-        service=np.concatenate([spans.service[own], spans.peer[remote]]).astype(np.int64), owner=owner,
+        service=np.concatenate([spans.service[own], spans.peer[remote]]).astype(np.int64),
+        recorded=np.arange(len(row)) < len(own), owner=owner,
         start_ns=spans.start_ns[row], during=during, failed=failed, slow=spans.duration_ns[row] > limit[group],
         hollow=hollow & ~failed, extra_ns=extra, call_failed=failed | spans.error[above],
         call_extra_ns=spans.duration_ns[above] - client_median[group],
@@ -171,9 +178,12 @@ def split(view: View, service: int) -> Split:
     calls = np.flatnonzero((table.owner >= 0) & (position[np.maximum(table.owner, 0)] >= 0))
     owner = position[table.owner[calls]]
     callees, which = np.unique(table.service[calls], return_inverse=True)
-    blamed = _blamed(table, calls, mine[owner])
+    inside, outside = _blamed(table, calls, mine[owner])
     grid = np.zeros((len(mine), len(callees)), np.bool_)
-    np.logical_or.at(grid, (owner, which), blamed)
+    np.logical_or.at(grid, (owner, which), inside)
+    way = grid.copy()
+    np.logical_or.at(way, (owner, which), outside)
+    grid = np.where(_own_end(view, callees, way, grid, bad)[None, :], way, grid)
     n_bad, n_good = int(bad.sum()), int((~bad).sum())
     held = grid[bad].mean(axis=0) if n_bad else np.zeros(len(callees))
     good = grid[~bad].mean(axis=0) if n_good else np.zeros(len(callees))
@@ -191,22 +201,57 @@ def _beyond(held: F64, by_good: F64) -> F64:
     return np.clip(np.divide(held - by_good, rest, out=np.zeros(len(held)), where=rest > 0), 0.0, 1.0)
 
 
-def _blamed(table: Requests, calls: I64, owner: I64) -> Bool:
-    """Which calls can have made their request go wrong: they failed or came back hollow, or took most of its extra
-    time where it was slow."""
-    wrong = table.call_failed[calls] | table.hollow[calls]
-    late = table.slow[owner] & (table.call_extra_ns[calls] > HALF * table.extra_ns[owner])
-    late |= ~table.slow[owner] & table.slow[calls]
-    return wrong | late
+def _blamed(table: Requests, calls: I64, owner: I64) -> tuple[Bool, Bool]:
+    """Which calls can have made their request go wrong, by what the callee shows itself, and by what only the caller
+    met: they failed or came back hollow, or took most of its extra time where it was slow."""
+    slow, need = table.slow[owner], HALF * table.extra_ns[owner]
+    recorded = table.recorded[calls]
+    inside = table.failed[calls] | table.hollow[calls] | table.slow[calls] & ~slow
+    inside |= slow & (table.extra_ns[calls] > need)
+    outside = table.call_failed[calls] | slow & (table.call_extra_ns[calls] > need)
+    return inside & recorded, outside | inside
 
 
-def complaints(view: View) -> list[tuple[int, int, str, int, int, int]]:
-    """(speaker, named, template, lines before, lines now, first time of them ns) of log lines of a service that name
-    another one and came up far more often than before; computed once."""
+def _own_end(view: View, callees: I64, way: Bool, inside: Bool, bad: Bool) -> Bool:
+    """Callees to which trouble that only the caller met may be laid: those that tell (nearly) nothing of themselves any
+    more, unless calls to others are lost too; then the caller's end is what they share."""
+    n_bad = int(bad.sum())
+    if not n_bad or not len(callees):
+        return np.zeros(len(callees), np.bool_)
+    good = way[~bad].mean(axis=0) if n_bad < len(bad) else np.zeros(len(callees))
+    met = _beyond((way & ~inside)[bad].mean(axis=0), good) >= LOST
+    return _quiet(view)[callees] & (int(met.sum()) < 2)
+
+
+def _quiet(view: View) -> Bool:
+    """Services whose own requests are not recorded, or hardly any more, shape (services,)."""
+    table, n = requests(view), len(view.names.services)
+    own = table.recorded
+    seconds = span_seconds(view)
+    before, now = (np.bincount(table.service[own & side], minlength=n) for side in (~table.during, table.during))
+    return now * seconds[0] <= STILL * before * seconds[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complaint:
+    """A log template by which a service (`speaker`) complains of another one (`named`), with its lines in both windows
+    and the first of the incident."""
+
+    speaker: int
+    named: int
+    text: str
+    before: int
+    lines: int
+    first_ns: int
+
+
+def complaints(view: View) -> list[Complaint]:
+    """Warnings and errors of a service that name another one and came up far more often than before, the least frequent
+    first; computed once."""
     return once(view, "services that others complain of", _complaints)
 
 
-def _complaints(view: View) -> list[tuple[int, int, str, int, int, int]]:
+def _complaints(view: View) -> list[Complaint]:
     logs = view.logs
     if len(logs) == 0:
         return []
@@ -217,7 +262,7 @@ def _complaints(view: View) -> list[tuple[int, int, str, int, int, int]]:
         return []
     changes = template_changes(counts, *seconds)
     more = (changes.p_up < SURE_P) & (changes.log_ratio > CHANGED) & (counts.incident >= LEAST_LINES)
-    out: list[tuple[int, int, str, int, int, int]] = []
+    out: list[Complaint] = []
     for at in np.flatnonzero(more).tolist():
         speaker, template = int(counts.entity[at]), int(counts.template[at])
         named = [code for code in mentioned(view, template) if code != speaker]
@@ -225,6 +270,7 @@ def _complaints(view: View) -> list[tuple[int, int, str, int, int, int]]:
             continue
         lines = (logs.service == speaker) & (logs.template == template) & incident
         first = int(logs.time_ns[np.flatnonzero(lines)[0]])
-        text = logs.templates[template].text
-        out += [(speaker, code, text, int(counts.baseline[at]), int(counts.incident[at]), first) for code in named]
-    return out
+        text, before = logs.templates[template].text, int(counts.baseline[at])
+        out += [Complaint(speaker=speaker, named=code, text=text, before=before, lines=int(counts.incident[at]),
+                          first_ns=first) for code in named]  # fmt: skip
+    return sorted(out, key=lambda item: (item.lines, item.text))

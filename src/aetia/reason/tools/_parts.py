@@ -21,7 +21,7 @@ from aetia.reason.toolbox import NoAnswer, known_as, unknown
 from aetia.signals.frames import F64, I64, Bool
 from aetia.signals.keys import sorted_in_groups
 from aetia.signals.red import Red, window_stats
-from aetia.signals.stats import fisher_p, poisson_rate_p
+from aetia.signals.stats import first_crossing, fisher_p, poisson_rate_p
 from aetia.signals.view import View
 
 Kind = Literal["service", "instance", "node"]
@@ -29,6 +29,8 @@ SURE_P = 1e-3
 """p-value below which a change of a rate is no chance."""
 ENOUGH = 10
 """Requests in each window from which a component can be cleared."""
+HEALTHY = 0.03
+"""Trouble below which requests went as before."""
 HALF_GONE = 0.5
 """Share of the expected requests that has to be missing before silence is trouble."""
 BINS = 40
@@ -134,8 +136,8 @@ class Health:
 def health(view: View, kind: Kind) -> Health:
     """The health of all services, instances or nodes, computed once.
 
-    Requests are measured where a component's part of them begins; those of an external dependency, which has no
-    spans of its own, at the calls to it.
+    Requests are measured where a component's part of them begins; those of a service without
+    spans of its own, such as an external dependency, at the calls to it.
     """
     return once(view, f"health of {kind}s", lambda v: _health(v, kind))
 
@@ -145,8 +147,9 @@ def _health(view: View, kind: Kind) -> Health:
     row = np.flatnonzero(service_entries(view))
     if kind == "service":
         group, n = spans.service[row], len(view.names.services)
+        recorded = np.bincount(group[group >= 0], minlength=n) > 0
         outside = np.flatnonzero(spans.peer >= 0)
-        outside = outside[graph.external[spans.peer[outside]]]
+        outside = outside[~recorded[spans.peer[outside]]]
         row, group = np.concatenate([row, outside]), np.concatenate([group, spans.peer[outside]])
     else:
         group, n = spans.instance[row], len(view.names.instances)
@@ -214,8 +217,6 @@ def begins(view: View, time_ns: I64, bad: Bool, usual: float) -> int | None:
     inside = view.incident.mask(time_ns)
     if not inside.any():
         return None
-    from aetia.signals.stats import first_crossing
-
     step = max((view.incident.end_ns - view.incident.start_ns) // BINS, 1)
     at = np.minimum((time_ns[inside] - view.incident.start_ns) // step, BINS - 1)
     total, hits = np.bincount(at, minlength=BINS), np.bincount(at[bad[inside]], minlength=BINS)

@@ -19,6 +19,7 @@ from aetia.plugins import plugin
 from aetia.reason.toolbox import Found, NoAnswer, Tool, said
 from aetia.reason.tools._parts import (
     ENOUGH,
+    HEALTHY,
     Component,
     Health,
     Kind,
@@ -34,7 +35,7 @@ from aetia.reason.tools._parts import (
 )
 from aetia.signals.view import View
 
-TROUBLED, HEALTHY = 0.15, 0.03
+TROUBLED = 0.15
 FULL, CLEARED = 0.5, 0.3
 
 

@@ -10,6 +10,7 @@ pass over the spans, once.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -21,9 +22,14 @@ from aetia.model.quantities import percent
 from aetia.plugins import plugin
 from aetia.reason.toolbox import Found, NoAnswer, Tool, said, service_code
 from aetia.reason.tools._hops import Complaint, Split, complaints, requests, split
-from aetia.reason.tools._parts import BINS, Component, begins, entity_of, number, seconds_in
+from aetia.reason.tools._parts import BINS, begins, entity_of, number, seconds_in
 from aetia.signals.view import View
 
+CUT_OFF = re.compile(
+    r"\bconnect|\bresolve|\btime(d )?[ -]?out|\brefused|\bunreachable|\bno route|\breset by|\b(unknown|no such) host",
+    re.IGNORECASE,
+)
+"""Words of those who could not reach somebody; who got an error back did reach him."""
 TOLD = 0.02
 """Share of the requests that has to go wrong beyond what is usual before anything is accounted to anybody."""
 CARRIED = 0.5
@@ -32,17 +38,17 @@ MANY = 20
 
 
 class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`target`: the service whose trouble is to be traced.
+    """`target`: the service whose trouble is to be traced; who complains of whom in the logs when left out.
     `source`: the service or external dependency that it calls and that may have passed the trouble on; all that it
     calls when left out.
     """
 
-    target: str
+    target: str = ""
     source: str = ""
 
 
 @plugin(
-    "tool", needs=("spans",), summary="how much of a service's trouble came from each service it calls, and how much began in it",
+    "tool", summary="how much of a service's trouble came from each service it calls, and how much began in it",
     source="hop checks of OpenRCA 2.0 (PAVE)", cost="O(spans) once",
 )  # fmt: skip
 class Hop(Tool[Args]):
@@ -51,6 +57,8 @@ class Hop(Tool[Args]):
     Args = Args
 
     def look(self, view: View, args: Args) -> Found:
+        if not args.target:
+            return _all_complaints(view)
         target = service_code(view, args.target)
         source = service_code(view, args.source) if args.source else None
         if source == target:
@@ -64,7 +72,7 @@ class Hop(Tool[Args]):
 
 def _rows(view: View, target: int, source: int | None) -> list[dict[str, Any]]:
     found = split(view, target) if len(view.spans) else None
-    said_of = {line.named: line for line in complaints(view) if line.speaker == target}
+    said_of = {line.named: line for line in complaints(view) if line.speaker == target}  # the most frequent wins
     callees = {} if found is None else {int(code): at for at, code in enumerate(found.callee.tolist())}
     began = _began(view, target)
     rows = [_row(view, target, code, found, callees.get(code), said_of.get(code), began)
@@ -79,6 +87,27 @@ def _rows(view: View, target: int, source: int | None) -> list[dict[str, Any]]:
         "target_began_s": began,
     }  # fmt: skip
     return [own, *rows]
+
+
+def _all_complaints(view: View) -> Found:
+    names = view.names.services
+    lines: dict[tuple[int, int], list[int]] = {}
+    for item in complaints(view):
+        count = lines.setdefault((item.speaker, item.named), [0, 0])
+        count[0] += item.lines
+        count[1] += item.lines if CUT_OFF.search(item.text) else 0
+    found = sorted(lines.items(), key=lambda item: (-item[1][0], names[item[0][0]], names[item[0][1]]))
+    rows: tuple[dict[str, Any], ...] = tuple(
+        {"source": names[b], "target": names[a], "complaints": every, "unreached": cut}
+        for (a, b), (every, cut) in found
+    )
+    if not rows:
+        return Found(rows=(), total=0)
+    first = rows[0]
+    text = f"{len(rows)} pairs of services complain, most of all {said(first['target'])} of {said(first['source'])}"
+    claim = Claim(what="hop", direction="up", magnitude=float(first["complaints"]), unit="lines", text=text)
+    return Found(rows=rows, total=len(rows), about=edge(first["target"], first["source"]), claim=claim,
+                 strength=CARRIED)  # fmt: skip
 
 
 def _sick(found: Split | None) -> float:
@@ -99,7 +128,8 @@ def _row(
     return {
         "source": names[source], "target": names[target], "accounts": number(shares[0]) or 0.0,
         "held_by_wrong": number(shares[1]), "held_by_good": number(shares[2]),
-        "complaints": line.lines if line is not None else 0, "complaints_before": line.before if line is not None else 0,
+        "complaints": line.lines if line is not None else 0,
+        "complaints_before": line.before if line is not None else 0,
         "says": line.text if line is not None else None,
         "source_began_s": _began(view, source), "target_began_s": began,
         "step_s": number(view.incident.seconds / BINS),
@@ -121,15 +151,32 @@ def _began(view: View, service: int) -> float | None:
 
 def _judged(view: View, target: int, rows: list[dict[str, Any]]) -> Found:
     own, best = rows[0], rows[1] if len(rows) > 1 else None
-    name = said(own["target"])
-    about = entity_of(view, Component(kind="service", code=target, name=own["target"])) if False else None
+    name, found = said(own["target"]), tuple(rows)
+    sure = min(own["went_wrong"] / MANY, 1.0)
     if best is not None and own["sick"] >= TOLD and best["accounts"] >= CARRIED:
         text = (
-            f"{percent(best['held_by_wrong'])} of the {own['went_wrong']} requests of {name} that went wrong held a call "
-            f"to {said(best['source'])} that did, {percent(best['held_by_good'])} of the good ones"
+            f"{percent(best['held_by_wrong'])} of the {own['went_wrong']} requests of {name} that went wrong held a "
+            f"call to {said(best['source'])} that did, {percent(best['held_by_good'])} of the good ones"
         )
         claim = Claim(what="hop", direction="up", magnitude=best["accounts"], unit="share", text=text)
-        sure = min(own["went_wrong"] / MANY, 1.0)
-        return Found(rows=tuple(rows), total=len(rows), about=edge(own["target"], best["source"]), claim=claim,
+        return Found(rows=found, total=len(rows), about=edge(own["target"], best["source"]), claim=claim,
                      strength=CARRIED * best["accounts"] * sure)  # fmt: skip
-    return Found(rows=tuple(rows), total=len(rows), about=about)
+    loud = max(rows[1:], key=lambda row: row["complaints"], default=None)
+    if loud is not None and loud["complaints"]:
+        text = (
+            f"{name} prints “{said(loud['says'], 160)}” {loud['complaints']} times, {loud['complaints_before']} before"
+        )
+        claim = Claim(what="hop", direction="up", magnitude=float(loud["complaints"]), unit="lines", text=text)
+        return Found(rows=found, total=len(rows), about=edge(own["target"], loud["source"]), claim=claim,
+                     strength=CARRIED)  # fmt: skip
+    about = entity_of(view, "service", target)
+    if own["sick"] >= TOLD:
+        wrong = f"{own['went_wrong']} requests of {name} that went wrong"
+        text = f"{percent(own['accounts'])} of the {wrong} owe it to no call"
+        claim = Claim(what="hop", direction="up", magnitude=own["accounts"], unit="share", text=text)
+        return Found(rows=found, total=len(rows), about=about, claim=claim, strength=CARRIED * own["accounts"] * sure)
+    if own["requests"] < MANY:
+        return Found(rows=found, total=len(rows))
+    claim = Claim(what="hop", direction="changed", magnitude=own["sick"], unit="share",
+                  text=f"requests of {name} went as before")  # fmt: skip
+    return Found(rows=found, total=len(rows), about=about, claim=claim, polarity="against", strength=CLEARED)

@@ -18,7 +18,7 @@ from aetia.evidence._memo import once
 from aetia.model.diagnosis import Claim
 from aetia.model.quantities import number as words_of
 from aetia.plugins import plugin
-from aetia.reason.toolbox import Found, NoAnswer, Tool, said
+from aetia.reason.toolbox import MOST_ROWS, Found, NoAnswer, Tool, said
 from aetia.reason.tools._parts import SURE_P, Component, component, need, number, seconds_in, strongest_first
 from aetia.signals.frames import F64, I64, SEVERITY_ERROR, SEVERITY_WARN
 from aetia.signals.logs import TemplateCounts, template_counts
@@ -68,7 +68,7 @@ class LogTemplates(Tool[Args]):
         first = strongest_first(telling)
         texts = [view.logs.templates[int(t)].text for t in table.counts.template[mine].tolist()]
         order = sorted(kept.tolist(), key=lambda k: (first[k], texts[k]))
-        found = tuple(_row(view, table, int(mine[k]), float(telling[k])) for k in order[:20])
+        found = tuple(_row(view, table, int(mine[k]), float(telling[k])) for k in order[:MOST_ROWS])
         return _judged(view, one, len(kept), len(mine), found)
 
 

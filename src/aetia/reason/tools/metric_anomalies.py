@@ -12,19 +12,32 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from aetia.evidence._memo import once
 from aetia.evidence._series import believed, series_name, shifts
 from aetia.evidence.stray import strangeness
 from aetia.model.diagnosis import Claim
 from aetia.model.quantities import went
 from aetia.plugins import plugin
 from aetia.reason.toolbox import Found, NoAnswer, Tool, said
-from aetia.reason.tools._parts import Component, component, need, number, seconds_in, strongest_first
+from aetia.reason.tools._parts import (
+    HEALTHY,
+    Component,
+    Kind,
+    component,
+    health,
+    need,
+    number,
+    seconds_in,
+    strongest_first,
+)
 from aetia.signals.frames import F64, I64
 from aetia.signals.view import View
 
 ANOMALOUS = 0.2
 """Belief in a movement from which on a series is told."""
-FULL, CLEARED, ENOUGH = 0.6, 0.25, 3
+FULL, CLEARED, ENOUGH = 0.6, 0.1, 3
+UNFELT = 0.4
+"""What is left of a movement at a service whose requests were recorded and went as before, or that had none."""
 STRAY = 0.5
 """How far the distance of medians alone is believed."""
 
@@ -104,6 +117,28 @@ def _row(view: View, row: int, belief: float) -> dict[str, Any]:
     }
 
 
+def _specific(view: View, one: Component, mine: I64) -> float:
+    """Share of the other components of its kind whose metrics moved less: what hits all of them is nobody's own."""
+    best = strongest(view, one.kind)
+    others = np.delete(best, one.code)
+    others = others[others >= 0]
+    return float(np.mean(others < 0.9 * movement(view)[mine].max())) if len(others) else 1.0
+
+
+def strongest(view: View, kind: Kind) -> F64:
+    """Belief in the movement of the most telling metric of each component of a kind; -1 where it has no metric."""
+
+    def build(v: View) -> F64:
+        series, names = v.metrics.series, v.names
+        count = {"service": len(names.services), "instance": len(names.instances), "node": len(names.nodes)}[kind]
+        owner = np.array([(s.node if s.service < 0 else -1) if kind == "node" else getattr(s, kind) for s in series])
+        out, known = np.full(count, -1.0), np.flatnonzero(owner >= 0)
+        np.maximum.at(out, owner[known], movement(v)[known])
+        return out
+
+    return once(view, f"strongest movement of {kind}s", build)
+
+
 def _judged(view: View, one: Component, mine: I64, rows: tuple[dict[str, Any], ...]) -> Found:
     usable = int(shifts(view).usable[mine].sum())
     name = said(one.name)
@@ -120,5 +155,7 @@ def _judged(view: View, one: Component, mine: I64, rows: tuple[dict[str, Any], .
     )
     claim = Claim(what=best["meaning"], direction=best["direction"], magnitude=round(after - before, 4),
                   unit=best["unit"], onset_ns=onset, text=text)  # fmt: skip
-    strength = FULL * float(best["belief"]) if best["harmful"] else 0.0
+    strength = FULL * float(best["belief"]) * _specific(view, one, mine) if best["harmful"] else 0.0
+    if one.kind == "service" and len(view.spans) and float(health(view, "service").trouble[one.code]) < HEALTHY:
+        strength *= UNFELT
     return Found(rows=rows, total=len(rows), about=one.entity, claim=claim, strength=strength)

@@ -15,10 +15,10 @@ import numpy as np
 from aetia.evidence._places import service_or_external
 from aetia.model.diagnosis import Claim
 from aetia.plugins import plugin
-from aetia.reason.toolbox import Found, NoAnswer, Tool, said
+from aetia.reason.toolbox import MOST_ROWS, Found, NoAnswer, Tool, said
 from aetia.reason.tools._parts import entity_of, health, number, strongest_first
 from aetia.reason.tools.log_templates import rising_by_service
-from aetia.reason.tools.metric_anomalies import movement
+from aetia.reason.tools.metric_anomalies import strongest
 from aetia.signals.frames import F64
 from aetia.signals.view import View
 
@@ -70,21 +70,16 @@ class Overview(Tool[Args]):
                 "strangest_metric": number(metric[code]),
                 "worst_log": number(logs[code]),
             }
-            for code in sorted(range(len(names)), key=lambda code: (order[code], names[code]))[:20]
+            for code in sorted(range(len(names)), key=lambda code: (order[code], names[code]))[:MOST_ROWS]
         ]
         return _judged(view, rows, total=len(names), nodes=nodes, troubled=int((order <= -CHANGED).sum()))
 
 
 def _strangest(view: View, *, nodes: bool) -> F64:
     """How surely the most telling metric of each service (or node) moved, 0..1."""
-    out = np.zeros(len(view.names.nodes if nodes else view.names.services))
     if len(view.metrics) == 0:
-        return out
-    series = view.metrics.series
-    owner = np.array([(s.node if s.service < 0 else -1) if nodes else s.service for s in series], np.int64)
-    known = np.flatnonzero(owner >= 0)
-    np.maximum.at(out, owner[known], movement(view)[known])
-    return out
+        return np.zeros(len(view.names.nodes if nodes else view.names.services))
+    return np.maximum(strongest(view, "node" if nodes else "service"), 0.0)
 
 
 def _judged(view: View, rows: list[dict[str, Any]], *, total: int, nodes: bool, troubled: int) -> Found:

@@ -22,13 +22,13 @@ from aetia.model.diagnosis import Claim
 from aetia.model.quantities import percent, quantity
 from aetia.plugins import plugin
 from aetia.reason.toolbox import Found, NoAnswer, Tool, said, service_code
-from aetia.reason.tools._parts import ENOUGH, SURE_P, need, number, strongest_first
+from aetia.reason.tools._parts import ENOUGH, SURE_P, health, need, number, strongest_first
 from aetia.signals.frames import F64, I64, KIND_CLIENT, KIND_PRODUCER
 from aetia.signals.stats import fisher_p
 from aetia.signals.view import View
 
-CLEARED, MANY = 0.4, 100
-"""How surely a service that works as before is cleared of being slow, from MANY calls in each window on."""
+CLEARED, MANY = 0.25, 100
+"""How surely a service is cleared that works as before, from MANY calls in each window on: many faults cost no time."""
 MINOR = 0.05
 """Share of all extra time, or of own failures, that is nothing."""
 
@@ -124,9 +124,11 @@ def _judged(view: View, table: OwnTimes, code: int, mine: I64, rows: tuple[dict[
     about, total = service_or_external(view, code), float(table.extra_ms.sum())
     share = float(table.extra_ms[mine].sum()) / total if total > 0 else 0.0
     calls = [int(side[mine].sum()) for side in table.calls]
-    failed = [int(side[mine].sum()) for side in table.failed]
-    rates = [bad / count if count else 0.0 for bad, count in zip(failed, calls, strict=True)]
-    fails = rates[1] - rates[0] if float(fisher_p(failed[0], calls[0], failed[1], calls[1])) < SURE_P else 0.0
+    # A request may fail in several spans of a service, and is one failure all the same.
+    requests = [int(side[code]) for side in health(view, "service").counts]
+    failed = [min(int(side[mine].sum()), asked) for side, asked in zip(table.failed, requests, strict=True)]
+    rates = [bad / asked if asked else 0.0 for bad, asked in zip(failed, requests, strict=True)]
+    fails = rates[1] - rates[0] if float(fisher_p(failed[0], requests[0], failed[1], requests[1])) < SURE_P else 0.0
     best = int(mine[np.argmax((table.extra_ms * table.bounded)[mine])])
     slow = float(np.sqrt(share * table.bounded[best])) if share > 0 else 0.0
     strength, name = max(slow, float(np.sqrt(max(fails, 0.0)))), said(about.name)
@@ -138,11 +140,11 @@ def _judged(view: View, table: OwnTimes, code: int, mine: I64, rows: tuple[dict[
             f" (p90 {after}, {before} before)"
         )
     if fails > 0:
-        words.append(f"{percent(rates[1])} of the calls of {name} fail with nothing failing below, "
+        words.append(f"{percent(rates[1])} of the requests of {name} fail with nothing failing below, "
                      f"{percent(rates[0])} before")  # fmt: skip
     clear = share <= MINOR and fails <= MINOR**2
     if clear and min(calls) >= ENOUGH:
-        words = [f"{name} works itself no longer than before and its calls do not begin to fail in it"]
+        words = [f"{name} works itself no longer than before and its requests do not begin to fail in it"]
         strength = CLEARED * min(min(calls) / MANY, 1.0)
     elif not words:
         words, strength = [f"{name} itself hardly changed, by {calls[0]} calls before and {calls[1]} now"], 0.0

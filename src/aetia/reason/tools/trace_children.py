@@ -14,15 +14,16 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from aetia.evidence._edges import is_waiting
 from aetia.evidence._places import service_or_external
 from aetia.model.diagnosis import Claim
 from aetia.model.entity import Entity
 from aetia.model.entity import service as service_entity
 from aetia.model.quantities import quantity
 from aetia.plugins import plugin
-from aetia.reason.toolbox import Found, NoAnswer, Tool, known_as, said, service_code, unknown
-from aetia.reason.tools._parts import health, need, number, operations
-from aetia.signals.frames import I64, KIND_CLIENT, KIND_PRODUCER
+from aetia.reason.toolbox import MOST_ROWS, Found, NoAnswer, Tool, known_as, said, service_code, unknown
+from aetia.reason.tools._parts import health, need, number, operations, strongest_first
+from aetia.signals.frames import F64, I64, KIND_CLIENT, KIND_PRODUCER
 from aetia.signals.ids import hash_ids, mix
 from aetia.signals.view import View
 
@@ -58,11 +59,21 @@ class TraceChildren(Tool[Args]):
         need(view, "spans")
         row = _named(view, args.span) if args.span else _worst(view, args)
         below = np.flatnonzero(view.spans.parent == row)
-        children = [_row(view, int(child), "child", row) for child in below.tolist()]
-        children.sort(key=lambda r: (-_extra(r), r["at_ms"], r["span"], r["operation"] or "", r["duration_ms"]))
-        own = _row(view, row, "self", row)
-        rows = (own, *children)
-        return _judged(view, row, rows)
+        children = _strongest_first(view, below)[: MOST_ROWS - 1]
+        rows = (_row(view, row, "self", row), *(_row(view, int(child), "child", row) for child in children))
+        return _judged(view, row, rows, total=1 + len(below))
+
+
+def _above_usual(view: View, rows: I64) -> F64:
+    """Duration above what is usual for the operation, ms; all of it where nothing is known of what is usual."""
+    usual = np.append(np.nan_to_num(operations(view).p50_ms[:, 0]), 0.0)
+    return view.spans.duration_ns[rows] / NS_PER_MS - usual[view.spans.operation[rows]]
+
+
+def _strongest_first(view: View, rows: I64) -> I64:
+    """Rows by time above what is usual; equals by start and id, whatever their order in the table."""
+    key = strongest_first(_above_usual(view, rows))
+    return rows[np.lexsort((view.spans.key[rows], view.spans.start_ns[rows], key))]
 
 
 def _worst(view: View, args: Args) -> int:
@@ -97,7 +108,7 @@ def _operation(view: View, service: int, name: str) -> int:
 
 def _named(view: View, label: str) -> int:
     """The row of the span with that id, the longest of several."""
-    trace, _, span = label.rpartition("/")
+    trace, _, span = label.encode(errors="replace").decode().rpartition("/")
     (first, _), (second, _) = (hash_ids(pa.chunked_array([[text]], pa.string())) for text in (trace, span))
     rows = np.flatnonzero(view.spans.key == mix(first ^ mix(second))[0]) if trace and span else np.zeros(0, np.int64)
     if len(rows) == 0:
@@ -149,42 +160,56 @@ def _far_end(view: View, row: int) -> str | None:
     return view.names.services[code] if code >= 0 else None
 
 
-def _extra(row: dict[str, Any], what: Literal["duration", "own"] = "duration") -> float:
-    """Time above what is usual, ms; all of it where nothing is known of what is usual."""
-    usual = row["usual_ms" if what == "duration" else "usual_own_ms"]
-    return (row[f"{what}_ms"] or 0.0) - (usual or 0.0)
+def _own_and_calls(view: View, row: int) -> tuple[float, I64]:
+    """Time above what is usual that the service spent itself, in this span and in those below that do not leave it, ms;
+    and the rows of the calls on the way out, those that took most above what is usual first."""
+    spans, service, waits = view.spans, view.spans.service, is_waiting(view)
+    trace = np.flatnonzero(spans.trace == spans.trace[row])
+    level, own, calls = np.array([row]), 0.0, np.zeros(0, np.int64)
+    while len(level):
+        inside = (service[level] == service[row]) & (~waits[level] | (level == row))
+        calls = np.concatenate([calls, level[~inside]])
+        level = level[inside]
+        operation = spans.operation[level]
+        table = operations(view)
+        usual = np.divide(table.exclusive_ms[:, 0], table.count[:, 0], out=np.zeros(len(table.count)),
+                          where=table.count[:, 0] > 0)  # fmt: skip
+        own += float((spans.exclusive_ns[level] / NS_PER_MS - np.append(usual, 0.0)[operation]).sum())
+        level = trace[np.isin(spans.parent[trace], level)]
+    return own, _strongest_first(view, calls)
 
 
-def _judged(view: View, row: int, rows: tuple[dict[str, Any], ...]) -> Found:
-    top, children = rows[0], rows[1:]
+def _judged(view: View, row: int, rows: tuple[dict[str, Any], ...], *, total: int) -> Found:
+    top = rows[0]
     code = int(view.spans.service[row])
     about: Entity = service_or_external(view, code) if code >= 0 else service_entity("")
     if code < 0:
-        return Found(rows=rows, total=len(rows))
-    extra, own = _extra(top), _extra(top, "own")
+        return Found(rows=rows, total=total)
+    extra = float(_above_usual(view, np.array([row]))[0])
+    own, calls = _own_and_calls(view, row)
     usual = "never seen before" if top["usual_ms"] is None else f"{quantity(top['usual_ms'], 'ms')} usually"
     text = (
         f"a request {said(top['operation'] or '')} of {said(about.name)} took {quantity(top['duration_ms'], 'ms')}"
         f"{' and failed' if top['failed'] else ''}, {usual}"
     )
-    worst = children[0] if children else None
-    below_failed = any(child["failed"] for child in children)
+    below_failed = bool(view.spans.error[calls].any())
     share = min(max(own / extra, 0.0), 1.0) if extra > LITTLE_MS else 0.0
     polarity, strength = "for", 0.0
     hurt = float(health(view, "service").trouble[code]) > 0.0  # one outlier of a service that is well says nothing
     if top["failed"]:
         answered = view.spans.kind[row] not in (KIND_CLIENT, KIND_PRODUCER)
         polarity, strength = ("against", FULL) if below_failed else ("for", FULL if answered else 0.0)
-        text += "; a call below it failed too" if below_failed else "; nothing below it failed"
+        text += "; a call that left it failed too" if below_failed else "; no call that left it failed"
     elif extra > LITTLE_MS:
         polarity, strength = ("for", FULL * share) if share >= 0.5 else ("against", FULL * (1.0 - share))
         text += f"; {quantity(max(own, 0.0), 'ms')} of the extra time is its own"
-        if worst is not None and share < 0.5:
-            where = worst["to"] or worst["service"] or ""
-            text += f", {quantity(max(_extra(worst), 0.0), 'ms')} is {said(worst['operation'] or '')} of {said(where)}"
+        if len(calls) and share < 0.5:
+            out, more = _row(view, int(calls[0]), "call", row), float(_above_usual(view, calls[:1])[0])
+            where = out["to"] or out["service"] or ""
+            text += f", {quantity(max(more, 0.0), 'ms')} is {said(out['operation'] or '')} of {said(where)}"
     claim = Claim(what="one request", direction="up" if extra > 0 else "down", magnitude=round(extra, 4), unit="ms",
                   onset_ns=int(view.spans.start_ns[row]), text=text)  # fmt: skip
     return Found(
-        rows=rows, total=len(rows), about=about, claim=claim, polarity="for" if polarity == "for" else "against",
+        rows=rows, total=total, about=about, claim=claim, polarity="for" if polarity == "for" else "against",
         strength=strength if hurt else 0.0,
     )  # fmt: skip
