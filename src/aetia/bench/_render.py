@@ -32,6 +32,26 @@ class Forest(NamedTuple):
 
 
 Block = Heading | Text | Table | Forest
+DASH = "–"
+
+
+def value(estimate: Estimate | float | None) -> str:
+    """Two decimals without a leading zero, as is usual for shares; a dash where there is nothing."""
+    number = estimate.value if isinstance(estimate, Estimate) else estimate
+    if number is None:
+        return DASH
+    text = f"{round(number, 2) + 0.0:.2f}"  # + 0.0: no minus sign before a zero
+    return text.replace("0.", ".", 1) if abs(number) < 1 else text
+
+
+def interval(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return DASH
+    return f"{value(estimate)} [{value(estimate.low)}, {value(estimate.high)}]"
+
+
+def seconds_text(seconds: float | None) -> str:
+    return DASH if seconds is None else f"{seconds:.3f}" if seconds < 1 else f"{seconds:.2f}"
 
 
 def to_markdown(blocks: Sequence[Block]) -> str:

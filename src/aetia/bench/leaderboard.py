@@ -6,8 +6,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from aetia.bench._render import Block, Forest, Heading, Table, Text, to_html, to_markdown, to_text
-from aetia.bench.intervals import Estimate
+from aetia.bench._investigations import investigation_blocks
+from aetia.bench._render import (
+    DASH,
+    Block,
+    Forest,
+    Heading,
+    Table,
+    Text,
+    interval,
+    seconds_text,
+    to_html,
+    to_markdown,
+    to_text,
+    value,
+)
 from aetia.bench.result import UNPERTURBED, BenchResult, Result, merge_rows, read_result
 from aetia.bench.summary import summarise
 from aetia.model.errors import UsageError
@@ -15,7 +28,6 @@ from aetia.model.faults import CLASS_TITLES
 
 Format = Literal["markdown", "html", "text"]
 Place = tuple[str, str]
-_DASH = "–"
 
 
 def report(
@@ -73,6 +85,7 @@ def _system(place: Place, results: list[Result]) -> list[Block]:
     if plain:
         blocks += [_counts(plain), *_main_table(plain), *_by_class(plain), *_by_fault(plain), *_silence(plain)]
         blocks += [*_paired(plain), *_levels(plain), *_calibration(plain), *_cost(plain)]
+        blocks += investigation_blocks([i for name in _ordered(plain) for i in plain if i.method == name])
     return blocks + _perturbed(results)
 
 
@@ -84,16 +97,17 @@ def _counts(results: list[Result]) -> Text:
 
 
 def _ordered(results: Iterable[Result]) -> list[str]:
-    """Localizers, best first, by AC@1 and Avg@5 with the onset given (detected where it was not given)."""
+    """Localizers and policies on top of them, best first, by AC@1 and Avg@5 with the onset given (detected where it
+    was not given)."""
     best: dict[str, tuple[float, float, float]] = {}
     for item in results:
         mark = (float(item.onset != "given"), -(item.ac1.value or 0.0), -(item.avg5.value or 0.0))
-        best[item.localizer] = min(best.get(item.localizer, mark), mark)
+        best[item.method] = min(best.get(item.method, mark), mark)
     return sorted(best, key=lambda name: (best[name], name))
 
 
 def _of(results: Iterable[Result], localizer: str, onset: str) -> Result | None:
-    return next((item for item in results if item.localizer == localizer and item.onset == onset), None)
+    return next((item for item in results if item.method == localizer and item.onset == onset), None)
 
 
 def _main_onset(results: Iterable[Result]) -> str:
@@ -124,24 +138,9 @@ def _main_table(results: list[Result]) -> list[Block]:
 
 def _metrics(item: Result | None) -> list[str]:
     if item is None:
-        return [_DASH] * 7
+        return [DASH] * 7
     shown = [interval(item.ac1), value(item.ac3), value(item.ac5), interval(item.avg5), value(item.mrr)]
     return [*shown, value(item.exact_set), interval(item.fault_class_f1)]
-
-
-def value(estimate: Estimate | float | None) -> str:
-    """Two decimals without a leading zero, as is usual for shares; a dash where there is nothing."""
-    number = estimate.value if isinstance(estimate, Estimate) else estimate
-    if number is None:
-        return _DASH
-    text = f"{round(number, 2) + 0.0:.2f}"  # + 0.0: no minus sign before a zero
-    return text.replace("0.", ".", 1) if abs(number) < 1 else text
-
-
-def interval(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return _DASH
-    return f"{value(estimate)} [{value(estimate.low)}, {value(estimate.high)}]"
 
 
 def _by_class(results: list[Result]) -> list[Block]:
@@ -169,7 +168,7 @@ def _parts(
     rows: list[list[str]] = []
     for item in mine:
         parts = [getattr(item, field).get(name) for name in order]
-        rows.append([item.localizer, *(f"{value(p.ac1)} / {value(p.avg5)}" if p else _DASH for p in parts)])
+        rows.append([item.method, *(f"{value(p.ac1)} / {value(p.avg5)}" if p else DASH for p in parts)])
     return [Heading(3, f"{title}: AC@1 / Avg@5, onset {onset}"), Table(header, rows)]
 
 
@@ -182,9 +181,9 @@ def _silence(results: list[Result]) -> list[Block]:
               "absorbed: silent / root named / wrong", "spurious incidents")  # fmt: skip
     rows: list[list[str]] = []
     for name in _ordered(mine):
-        for item in (item for item in mine if item.localizer == name):
+        for item in (item for item in mine if item.method == name):
             free, absorbed = item.fault_free, item.absorbed
-            said = f"{absorbed.silent} / {absorbed.named} / {absorbed.wrong}" if absorbed.n else _DASH
+            said = f"{absorbed.silent} / {absorbed.named} / {absorbed.wrong}" if absorbed.n else DASH
             shown = [name, item.onset, str(free.n), str(free.answered), interval(free.false_incident_rate)]
             rows.append([*shown, str(free.opened), said, str(item.spurious_incidents)])
     return [Heading(3, "Where silence is right"), Table(header, rows)]
@@ -193,7 +192,7 @@ def _silence(results: list[Result]) -> list[Block]:
 def _paired(results: list[Result]) -> list[Block]:
     rows: list[list[str]] = []
     for name in _ordered(results):
-        for item in (item for item in results if item.localizer == name and item.paired is not None):
+        for item in (item for item in results if item.method == name and item.paired is not None):
             pair = item.paired
             if pair is not None:
                 differences = [interval(pair.ac1_difference), interval(pair.avg5_difference)]
@@ -213,14 +212,14 @@ def _levels(results: list[Result]) -> list[Block]:
     if not levels or not mine:
         return []
     header = ("localizer", *(f"{level} (n={mine[0].levels.get(level, {}).get('n', 0):.0f})" for level in levels))
-    rows = [[item.localizer, *(value(item.levels.get(level, {}).get("ac1")) for level in levels)] for item in mine]
+    rows = [[item.method, *(value(item.levels.get(level, {}).get("ac1")) for level in levels)] for item in mine]
     return [Heading(3, f"Finer places named at rank 1, onset {onset}"), Table(header, rows)]
 
 
 def _calibration(results: list[Result]) -> list[Block]:
     rows: list[list[str]] = []
     for name in _ordered(results):
-        for item in (item for item in results if item.localizer == name):
+        for item in (item for item in results if item.method == name):
             if item.calibration is None or item.risk_coverage is None:
                 continue
             curve = item.risk_coverage
@@ -237,16 +236,12 @@ def _calibration(results: list[Result]) -> list[Block]:
 def _cost(results: list[Result]) -> list[Block]:
     rows: list[list[str]] = []
     for name in _ordered(results):
-        for item in (item for item in results if item.localizer == name):
+        for item in (item for item in results if item.method == name):
             costs = (item.seconds_p50, item.seconds_p95, item.load_seconds_p50, item.facts_seconds_p50)
-            peak = f"{item.peak_rss_mb:.0f}" if item.peak_rss_mb else _DASH
-            rows.append([name, item.onset, *map(_seconds, costs), peak])
+            peak = f"{item.peak_rss_mb:.0f}" if item.peak_rss_mb else DASH
+            rows.append([name, item.onset, *map(seconds_text, costs), peak])
     header = ("localizer", "onset", "localize p50 s", "p95 s", "load p50 s", "shared signals p50 s", "peak RSS MiB")
     return [Heading(3, "Cost"), Table(header, rows)]
-
-
-def _seconds(seconds: float | None) -> str:
-    return _DASH if seconds is None else f"{seconds:.3f}" if seconds < 1 else f"{seconds:.2f}"
 
 
 def _perturbed(results: Sequence[Result]) -> list[Block]:
@@ -254,15 +249,15 @@ def _perturbed(results: Sequence[Result]) -> list[Block]:
     names = sorted({item.perturbation for item in results} - {UNPERTURBED})
     if not names:
         return []
-    plain = {(item.localizer, item.onset): item for item in results if item.perturbation == UNPERTURBED}
+    plain = {(item.method, item.onset): item for item in results if item.perturbation == UNPERTURBED}
     rows: list[list[str]] = []
     for name in names:
         mine = [item for item in results if item.perturbation == name]
         for localizer in _ordered(mine):
-            for item in (item for item in mine if item.localizer == localizer):
+            for item in (item for item in mine if item.method == localizer):
                 base = plain.get((localizer, item.onset))
                 known = base is not None and base.ac1.value is not None and item.ac1.value is not None
-                loss = value((item.ac1.value or 0.0) - (base.ac1.value or 0.0)) if known and base else _DASH
+                loss = value((item.ac1.value or 0.0) - (base.ac1.value or 0.0)) if known and base else DASH
                 shown = [interval(item.ac1), value(item.ac5), interval(item.avg5), loss]
                 rows.append([name, localizer, item.onset, str(item.n), *shown, str(item.failed), str(item.unapplied)])
     header = ("perturbation", "localizer", "onset", "n", "AC@1", "AC@5", "Avg@5", "AC@1 against unperturbed", "failed",
@@ -272,7 +267,7 @@ def _perturbed(results: Sequence[Result]) -> list[Block]:
 
 def _failures(results: Sequence[Result]) -> list[Block]:
     rows = [
-        [item.localizer, f"{item.system} ({item.suite})", item.onset, item.perturbation, str(len(entry.cases)),
+        [item.method, f"{item.system} ({item.suite})", item.onset, item.perturbation, str(len(entry.cases)),
          entry.failure, ", ".join(entry.cases[:5]) + (" …" if len(entry.cases) > 5 else "")]
         for item in results for entry in item.failures
     ]  # fmt: skip

@@ -13,7 +13,8 @@ _LENGTH = struct.Struct(">I")
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """One case under one perturbation, and the localizers to ask about it."""
+    """One case under one perturbation, and who is asked about it: localizers, and policies on top of them, by
+    `Method.text`. `model` is the URL and the name of the language model that policies may ask."""
 
     reader: str
     path: str
@@ -24,6 +25,26 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     detector: str
     seed: int
     timeout_s: float
+    model: tuple[str, str] | None = None
+
+
+class Investigated(msgspec.Struct, frozen=True, kw_only=True):
+    """What a policy did on one case.
+
+    `added_s` is its wall time on top of the localizer's. `warnings` counts what the checks saw, by code, `stopped_by`
+    is the check that ended it. `claims` are the pieces of evidence that the final answer cites, `confirmed` those that
+    hold when they are run again. `facts` says which decisive facts (`root`, `class`, `path`) the explanation names.
+    """
+
+    outcome: str
+    calls: int = 0
+    tokens: int = 0
+    added_s: float = 0.0
+    warnings: dict[str, int] = {}
+    stopped_by: str | None = None
+    claims: int = 0
+    confirmed: int = 0
+    facts: dict[str, bool] = {}
 
 
 class Begin(msgspec.Struct, frozen=True, tag="begin"):
@@ -46,12 +67,13 @@ class Ready(msgspec.Struct, frozen=True, tag="ready", kw_only=True):
 
 
 class Answered(msgspec.Struct, frozen=True, tag="answered", kw_only=True):
-    """What one localizer said, how long it took and the memory it peaked at."""
+    """What one localizer, or a policy on top of it, said, how long it took and the memory it peaked at."""
 
     localizer: str
     answer: Answer
     seconds: float
     peak_rss_mb: float | None
+    investigated: Investigated | None = None
 
 
 class Unable(msgspec.Struct, frozen=True, tag="unable", kw_only=True):

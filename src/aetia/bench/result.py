@@ -10,6 +10,7 @@ import msgspec
 
 from aetia.bench.calibration import Reliability, RiskCoverage
 from aetia.bench.intervals import Estimate
+from aetia.bench.messages import Investigated
 from aetia.bench.scoring import Score
 from aetia.model.errors import BenchError, ReportError
 from aetia.report.writing import write_atomic
@@ -19,13 +20,13 @@ UNPERTURBED = "none"
 
 
 class Row(Score, kw_only=True):
-    """One case, one localizer: its score and what it cost.
+    """One case, one localizer or policy on top of it: its score and what it cost.
 
     `seconds` is the wall time of `localize` on loaded telemetry; reading the case (`load_seconds`), building
     the shared frames (`facts_seconds`) and detection (`detect_seconds`) are paid once per case and stand
     apart. `peak_rss_mb` is the resident peak of the worker while the localizer ran, telemetry included.
     `onset_error_s` is detected minus true onset. `spurious` counts detected incidents outside the true
-    window.
+    window. Of a policy, `seconds` are the localizer's and its own, and `repeat` is the number of the run.
     """
 
     suite: str
@@ -46,11 +47,24 @@ class Row(Score, kw_only=True):
     onset_error_s: float | None = None
     spurious: int = 0
     fingerprint: str = ""
+    repeat: int = 0
+    investigated: Investigated | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
         place = (self.suite, self.system, self.case)
-        return (*place, self.localizer, self.onset, self.perturbation, self.fingerprint)
+        method = (self.localizer, self.policy or "", str(self.repeat))
+        return (*place, *method, self.onset, self.perturbation, self.fingerprint)
+
+    @property
+    def method(self) -> str:
+        """The localizer, or the policy on top of it."""
+        return label_of(self.localizer, self.policy)
+
+
+def label_of(localizer: str, policy: str | None) -> str:
+    """What a localizer, or a policy on top of it, is called in a leaderboard."""
+    return localizer if policy is None else f"{localizer} + {policy}"
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +109,51 @@ class Paired(msgspec.Struct, frozen=True, kw_only=True):
     mcnemar_p: float
 
 
+class Addition(msgspec.Struct, frozen=True, kw_only=True):
+    """What a policy added to the localizer under it on the same cases: differences of the mean over its repeats, and
+    the cases that only one of the two solved at rank 1 (first repeat)."""
+
+    n: int
+    ac1_difference: Estimate
+    avg5_difference: Estimate
+    wins: int
+    losses: int
+    mcnemar_p: float
+
+
+class Consistency(msgspec.Struct, frozen=True, kw_only=True):
+    """Over the repeats of every case: `any_of` (pass@k) is the chance that one of k runs solves it, `all_of` (pass^k)
+    that all of k do, for k = 1 to the number of repeats."""
+
+    repeats: int
+    any_of: tuple[Estimate, ...]
+    all_of: tuple[Estimate, ...]
+
+
+class PolicyResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a policy's investigations cost, added and showed, over all repeats. `by_class` has what was added per fault
+    class; `warned` and `stopped` are shares of the `runs` in which a check warned or ended the policy."""
+
+    runs: int
+    calls_mean: float
+    tokens_mean: float
+    added_s_p50: float | None
+    added_s_p95: float | None
+    outcomes: dict[str, int] = {}
+    added: Addition | None = None
+    by_class: dict[str, Addition] = {}
+    consistency: Consistency | None = None
+    effectiveness_calls: float | None = None
+    effectiveness_tokens: float | None = None
+    faithfulness: Estimate = Estimate()
+    claims: int = 0
+    unconfirmed: int = 0
+    coverage: Estimate = Estimate()
+    facts: dict[str, Estimate] = {}
+    warned: dict[str, Estimate] = {}
+    stopped: dict[str, int] = {}
+
+
 class FailureCount(msgspec.Struct, frozen=True, kw_only=True):
     """Failures of one kind, with the cases they happened on."""
 
@@ -103,8 +162,9 @@ class FailureCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """One localizer on one system of one suite. `n` is the number of cases with a fault, the denominator of
-    every average from `ac1` to `fault_class_f1`; `cases` is the number of all requested cases."""
+    """One localizer, or policy on top of it (its first repeat), on one system of one suite. `n` is the number of cases
+    with a fault, the denominator of every average from `ac1` to `fault_class_f1`; `cases` is the number of all
+    requested cases."""
 
     suite: str
     system: str
@@ -146,6 +206,12 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     spurious_incidents: int = 0
     paired: Paired | None = None
     failures: tuple[FailureCount, ...] = ()
+    investigations: PolicyResult | None = None
+
+    @property
+    def method(self) -> str:
+        """The localizer, or the policy on top of it."""
+        return label_of(self.localizer, self.policy)
 
 
 class BenchResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,15 +223,17 @@ class BenchResult(msgspec.Struct, frozen=True, kw_only=True):
     cases: tuple[Row, ...] = ()
     settings: dict[str, object] = {}
 
-    def find(self, localizer: str, **where: str) -> Result:
-        """The one result of a localizer; `where` narrows by suite, system, onset or perturbation.
+    def find(self, localizer: str, *, policy: str | None = None, **where: str) -> Result:
+        """The one result of a localizer, or of a policy on top of it; `where` narrows by suite, system, onset or
+        perturbation.
 
         Raises BenchError when none or several match."""
         found = [
-            r for r in self.results if r.localizer == localizer and all(getattr(r, k) == v for k, v in where.items())
-        ]
+            r for r in self.results
+            if (r.localizer, r.policy) == (localizer, policy) and all(getattr(r, k) == v for k, v in where.items())
+        ]  # fmt: skip
         if len(found) != 1:
-            described = ", ".join((localizer, *where.values()))
+            described = ", ".join((label_of(localizer, policy), *where.values()))
             raise BenchError(f"{len(found)} results match {described}; narrow by suite, system, onset, perturbation.")
         return found[0]
 

@@ -9,9 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import msgspec
+
 from aetia import plugins
 from aetia.bench import perturb as perturbations
+from aetia.bench.facts import decisive_facts
+from aetia.bench.investigation import limits_of
 from aetia.bench.messages import Answered, Message, Ready, Task, Unable
+from aetia.bench.methods import Method, methods, parse_method
 from aetia.bench.pool import Pool
 from aetia.bench.record import Record, code_hash, fingerprint, record_path
 from aetia.bench.result import BenchResult, Row, write_result
@@ -49,6 +54,9 @@ def run(
     suites: str | Path | Sequence[str | Path],
     localizers: str | Sequence[str] = "all",
     *,
+    policies: str | Sequence[str] = (),
+    seeds: int = 1,
+    model: tuple[str, str] | None = None,
     onset: Onset | Sequence[Onset] = "given",
     jobs: int | None = None,
     json_path: str | Path | None = None,
@@ -70,19 +78,24 @@ def run(
     interrupted goes on where it stopped as long as code, case and settings are the same. `limit` takes only
     the first cases of each suite.
 
-    Raises BenchError, UnknownPlugin or IngestError for what cannot be run at all; failures of single cases
-    and localizers are rows.
+    `policies` names investigations (or `all`) that go on from what each localizer said, `seeds` times each, with seeds
+    that count up from `seed`; `model` is the URL and the name of the language model that they may ask.
+
+    Raises BenchError, UnknownPlugin or IngestError for what cannot be run at all; other failures are rows.
     """
-    names = _localizers(localizers)
+    names, asked = _named("localizer", localizers), _policies(policies)
     onsets = _distinct((onset,) if isinstance(onset, str) else onset)
     variants = _variants(perturb)
     if timeout_s <= 0:
         raise BenchError(f"timeout_s is {timeout_s:g}; give a positive number of seconds.")
+    if seeds < 1:
+        raise BenchError(f"seeds is {seeds}; give at least 1.")
     path = Path(json_path) if json_path is not None else None
     work = _jobs(_distinct([suites] if isinstance(suites, str | Path) else suites), onsets, variants, limit)
     plugins.find("detector", detector)
-    modules = {name: code_hash(plugins.find("localizer", name).module) for name in names}
-    plan = _Plan(names, modules, (seed, timeout_s, detector), Record(record_path(path), resume=resume))
+    everyone = methods(names, asked, seeds)
+    record = Record(record_path(path), resume=resume)
+    plan = _Plan(everyone, _codes(everyone), (seed, timeout_s, detector), model, record)
     workers = max(1, jobs or os.cpu_count() or 1)
     try:
         rows = _execute(plan, work, workers, progress)
@@ -91,7 +104,7 @@ def run(
     described: dict[str, object] = {
         "localizers": list(names), "onset": list(onsets), "perturb": list(variants), "timeout_s": timeout_s,
         "seed": seed, "detector": detector, "limit": limit, "jobs": workers,
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **_investigating(plan, asked, seeds),
     }  # fmt: skip
     result = summarise(rows, settings=described)
     if path is not None:
@@ -99,32 +112,63 @@ def run(
     return result
 
 
+def _investigating(plan: _Plan, policies: tuple[str, ...], seeds: int) -> dict[str, object]:
+    """The settings of the policies; nothing without one."""
+    if not policies:
+        return {}
+    limits = limits_of(plan.settings[1])
+    return {
+        "policies": list(policies), "seeds": seeds, "model": plan.model[1] if plan.model is not None else None,
+        "deadline_s": limits.deadline_s, "max_calls": limits.max_calls, "max_tokens": limits.max_tokens,
+    }  # fmt: skip
+
+
 class _Plan(NamedTuple):
-    localizers: tuple[str, ...]
-    modules: dict[str, str]
+    methods: tuple[Method, ...]
+    codes: dict[Method, str]
     settings: tuple[int, float, str]
+    model: tuple[str, str] | None
     record: Record
 
-    def key(self, job: Job, localizer: str) -> tuple[str, ...]:
-        mark = fingerprint(code=self.modules[localizer], case=job.case, settings=(*self.settings, str(job.path)))
-        return (job.suite.name, job.case.system, job.case.id, localizer, job.onset, job.perturbation, mark)
+    def key(self, job: Job, method: Method) -> tuple[str, ...]:
+        settings: tuple[object, ...] = (*self.settings, str(job.path))
+        if method.policy is not None:
+            settings = (*settings, self.model)
+        mark = fingerprint(code=self.codes[method], case=job.case, settings=settings)
+        asked = (method.localizer, method.policy or "", str(method.repeat))
+        return (job.suite.name, job.case.system, job.case.id, *asked, job.onset, job.perturbation, mark)
+
+
+def _codes(everyone: tuple[Method, ...]) -> dict[Method, str]:
+    """The code that each method's answers depend on."""
+    found: dict[Method, str] = {}
+    for method in everyone:
+        modules = [plugins.find("localizer", method.localizer).module]
+        if method.policy is not None:
+            modules.append(plugins.find("policy", method.policy).module)
+        found[method] = code_hash(*modules)
+    return found
 
 
 def _distinct(items: Iterable[str | Path]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(item) for item in items))
 
 
-def _localizers(asked: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of the localizers; raises UnknownPlugin or PluginUnavailable when one cannot run."""
+def _named(kind: Literal["localizer", "policy"], asked: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of the algorithms; raises UnknownPlugin or PluginUnavailable when one cannot run."""
     parts = asked.split(",") if isinstance(asked, str) else list(asked)
     names = _distinct(part.strip() for part in parts if part.strip())
     if "all" in names:
-        names = plugins.names("localizer")
+        names = plugins.names(kind)
     if not names:
-        raise BenchError("no localizer was named; name some, or 'all'.")
+        raise BenchError(f"no {kind} was named; name some, or 'all'.")
     for name in names:
-        plugins.find("localizer", name)
+        plugins.find(kind, name)
     return names
+
+
+def _policies(asked: str | Sequence[str]) -> tuple[str, ...]:
+    return _named("policy", asked) if asked else ()
 
 
 def _variants(specifications: str | Sequence[str]) -> tuple[str, ...]:
@@ -157,15 +201,15 @@ def _execute(plan: _Plan, work: list[Job], jobs: int, progress: Callable[[Progre
     tasks: list[tuple[int, Task]] = []
     for index, job in enumerate(work):
         missing: list[str] = []
-        for name in plan.localizers:
-            row = plan.record.rows.get(plan.key(job, name))
+        for method in plan.methods:
+            row = plan.record.rows.get(plan.key(job, method))
             if row is None:
-                missing.append(name)
+                missing.append(method.text)
             else:
                 rows.append(row)
         if missing:
             tasks.append((index, _task(plan, job, missing)))
-    total = len(work) * len(plan.localizers)
+    total = len(work) * len(plan.methods)
     if progress is not None:
         progress(Progress(len(rows), total, None))
     pool: Pool[int] = Pool(tasks, jobs)
@@ -185,7 +229,7 @@ def _task(plan: _Plan, job: Job, names: list[str]) -> Task:
     seed, timeout_s, detector = plan.settings
     return Task(
         reader=job.reader, path=str(job.path), case=job.case.id, localizers=tuple(names), onset=job.onset,
-        perturbation=job.perturbation, detector=detector, seed=seed, timeout_s=timeout_s,
+        perturbation=job.perturbation, detector=detector, seed=seed, timeout_s=timeout_s, model=plan.model,
     )  # fmt: skip
 
 
@@ -219,20 +263,24 @@ def _answers(message: Message | None, task: Task, done: set[str]) -> list[Answer
 
 
 def _row(plan: _Plan, job: Job, said: Answered, ready: Ready | None) -> Row:
-    score = score_answer(said.answer, job.case)
+    score, method = score_answer(said.answer, job.case), parse_method(said.localizer)
+    investigated = said.investigated
+    if investigated is not None:
+        investigated = msgspec.structs.replace(investigated, facts=decisive_facts(said.answer, score))
     asked = score.outcome in ("answered", "abstained", "empty") or (
         said.answer.failure is not None and said.answer.failure.kind in ("exception", "timeout", "invalid")
     )
     seed, _, _ = plan.settings
     return Row(
         **{name: getattr(score, name) for name in score.__struct_fields__},
-        suite=job.suite.name, system=job.case.system, case=job.case.id, localizer=said.localizer,
-        onset=job.onset, perturbation=job.perturbation, seed=seed, label=job.case.label,
+        suite=job.suite.name, system=job.case.system, case=job.case.id, localizer=method.localizer,
+        policy=method.policy, repeat=method.repeat, investigated=investigated,
+        onset=job.onset, perturbation=job.perturbation, seed=seed + method.repeat, label=job.case.label,
         seconds=said.seconds if asked and ready is not None else None,
         load_seconds=ready.load_seconds if ready else None, facts_seconds=ready.facts_seconds if ready else None,
         detect_seconds=ready.detect_seconds if ready else None, peak_rss_mb=said.peak_rss_mb,
         opened=ready.opened if ready else None, onset_error_s=_onset_error(job, ready),
-        spurious=ready.spurious if ready else 0, fingerprint=plan.key(job, said.localizer)[-1],
+        spurious=ready.spurious if ready else 0, fingerprint=plan.key(job, method)[-1],
     )  # fmt: skip
 
 

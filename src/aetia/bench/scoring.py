@@ -53,6 +53,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     `no_incident` is set when no incident was detected, so that nothing was asked; `unapplied` when the
     perturbation cannot be applied to this case (nobody was asked, the case does not count for anyone).
+    A policy's answer also has the `path` of the propagation, as edges that exist, and the services of the `entries`
+    whose SLI broke.
     """
 
     hypotheses: tuple[Hypothesis, ...] = ()
@@ -61,6 +63,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     no_incident: bool = False
     unapplied: str | None = None
+    path: tuple[tuple[str, str], ...] = ()
+    entries: tuple[str, ...] = ()
 
 
 class ClassCall(msgspec.Struct, frozen=True, array_like=True):

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from aetia.bench import calibration
+from aetia.bench.additions import investigations
 from aetia.bench.intervals import DRAWS, ClusterBootstrap, Estimate, mcnemar
 from aetia.bench.result import (
     Absorbed,
@@ -17,6 +18,7 @@ from aetia.bench.result import (
     FaultFree,
     Paired,
     Part,
+    PolicyResult,
     Result,
     Row,
 )
@@ -40,18 +42,26 @@ def summarise(rows: Sequence[Row], *, settings: dict[str, object] | None = None,
 def _summarise_groups(rows: Sequence[Row], key: Callable[[Row], tuple[str, str, str, str]], draws: int) -> list[Result]:
     groups: Groups = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        groups[key(row)][row.localizer].append(row)
+        groups[key(row)][row.method].append(row)
     results: list[Result] = []
     for place in sorted(groups):
-        members = groups[place]
-        for localizer in sorted(members):
-            paired = _paired(localizer, members, draws)
-            results.append(_result(place, localizer, members[localizer], paired, draws))
+        every = groups[place]
+        members = {method: [row for row in rows if row.repeat == 0] for method, rows in every.items()}
+        for method in sorted(members):
+            if not members[method]:
+                continue
+            prior = members.get(members[method][0].localizer, [])
+            results.append(
+                _result(
+                    place, members[method], _paired(method, members, draws),
+                    investigations(every[method], prior, draws), draws,
+                )
+            )  # fmt: skip
     return results
 
 
 def _result(
-    place: tuple[str, str, str, str], localizer: str, rows: list[Row], paired: Paired | None, draws: int
+    place: tuple[str, str, str, str], rows: list[Row], paired: Paired | None, found: PolicyResult | None, draws: int
 ) -> Result:
     suite, system, onset, perturbation = place
     cases = [row for row in rows if counts_in_recall(row)]
@@ -62,7 +72,8 @@ def _result(
     seconds = [row.seconds for row in rows if row.seconds is not None]
     errors = [row.onset_error_s for row in cases if row.onset_error_s is not None]
     return Result(
-        suite=suite, system=system, localizer=localizer, policy=rows[0].policy, onset=onset, perturbation=perturbation,
+        suite=suite, system=system, localizer=rows[0].localizer, policy=rows[0].policy, onset=onset,
+        perturbation=perturbation, investigations=found,
         n=len(cases), cases=len(rows), **{name: bootstrap.mean(array) for name, array in values.items()},
         fault_class_f1=bootstrap.class_f1(counts),
         seconds_p50=_quantile(seconds, 0.5), seconds_p95=_quantile(seconds, 0.95),

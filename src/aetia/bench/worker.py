@@ -27,6 +27,7 @@ import numpy as np
 from aetia import plugins
 from aetia.bench import perturb
 from aetia.bench.messages import Answered, Begin, Finished, Ready, Task, Unable, frame, read_task
+from aetia.bench.methods import Method, parse_method
 from aetia.bench.scoring import Answer, Failure, FailureKind
 from aetia.ingest.reader import Loaded, Reader
 from aetia.localize.localizer import Localization
@@ -114,6 +115,8 @@ class Prepared:
 
     view: View | None
     incident: Incident | None
+    said: dict[str, tuple[Answered, object]] = dataclasses.field(default_factory=dict[str, tuple[Answered, object]])
+    """What each localizer answered so far, for the policies on top of it."""
 
 
 def perform(task: Task, send: Callable[[Any], None]) -> None:
@@ -125,8 +128,7 @@ def perform(task: Task, send: Callable[[Any], None]) -> None:
             if prepared.view is None or prepared.incident is None:
                 send(Answered(localizer=name, answer=Answer(no_incident=True), seconds=0.0, peak_rss_mb=peak_rss_mb()))
                 continue
-            send(Begin("localize", name))
-            send(_ask(name, prepared.view, prepared.incident, task))
+            send(_ask(parse_method(name), prepared, task, send))
     if guard.failure is not None or guard.unapplied is not None:
         send(Unable(failure=guard.failure, unapplied=guard.unapplied))
     send(Finished())
@@ -219,18 +221,58 @@ def freeze(facts: Facts) -> None:
                 value.flags.writeable = False
 
 
-def _ask(name: str, view: View, incident: Incident, task: Task) -> Answered:
-    """One localizer on one view; whatever it raises is its failure."""
-    answer = Answer()
+def _ask(method: Method, prepared: Prepared, task: Task, send: Callable[[Any], None]) -> Answered:
+    """One localizer, or a policy on what it said, on one view; whatever either raises is its failure."""
+    assert prepared.view is not None and prepared.incident is not None
+    send(Begin("localize", method.text))
+    if method.localizer not in prepared.said:
+        prepared.said[method.localizer] = _localize(method.localizer, prepared.view, prepared.incident, task)
+        send(Begin("localize", method.text))  # a policy has its time for itself
+    answered, said = prepared.said[method.localizer]
+    if method.policy is None:
+        return answered
+    if answered.answer.failure is not None or not isinstance(said, Localization):
+        return msgspec.structs.replace(answered, localizer=method.text)
+    return _investigate(method, said, answered.seconds, prepared, task)
+
+
+def _localize(name: str, view: View, incident: Incident, task: Task) -> tuple[Answered, object]:
+    """The answer of a localizer as it is scored, and as it was said."""
+    answer, said = Answer(), None
     reset_peak()
     start = time.perf_counter()
     with Guard("exception") as guard, time_limit(task.timeout_s):
         localizer = plugins.create("localizer", name)
-        answer = to_answer(localizer.localize(view, incident, seed=task.seed))
+        said = localizer.localize(view, incident, seed=task.seed)
+        answer = to_answer(said)
     seconds = time.perf_counter() - start
     if guard.failure is not None:
         answer = Answer(failure=guard.failure)
-    return Answered(localizer=name, answer=answer, seconds=seconds, peak_rss_mb=peak_rss_mb())
+    return Answered(localizer=name, answer=answer, seconds=seconds, peak_rss_mb=peak_rss_mb()), said
+
+
+def _investigate(method: Method, said: Localization, seconds: float, prepared: Prepared, task: Task) -> Answered:
+    """The answer of a policy; its seconds are those of the localizer and its own."""
+    assert prepared.view is not None and prepared.incident is not None
+    from aetia.bench.investigation import answer_of, checked_claims, investigate
+
+    answer, investigated, found = Answer(), None, None
+    reset_peak()
+    start = time.perf_counter()
+    with Guard("exception") as guard, time_limit(task.timeout_s):
+        found = investigate(method, said, prepared.view, prepared.incident, task)
+        answer = plain(answer_of(found.diagnosis, prepared.view))
+    seconds += time.perf_counter() - start
+    peak = peak_rss_mb()
+    if guard.failure is not None or found is None:
+        answer = Answer(failure=guard.failure)
+    else:
+        investigated = found.investigated
+        with Guard("exception"), time_limit(task.timeout_s):  # claims that cannot be checked are not confirmed
+            investigated = checked_claims(found, prepared.view)
+    return Answered(
+        localizer=method.text, answer=answer, seconds=seconds, peak_rss_mb=peak, investigated=investigated
+    )  # fmt: skip
 
 
 def to_answer(said: object) -> Answer:
@@ -238,7 +280,11 @@ def to_answer(said: object) -> Answer:
     if not isinstance(said, Localization):
         return Answer(failure=Failure(kind="invalid", type=type(said).__name__, message="is not a Localization"))
     slim = tuple(msgspec.structs.replace(item, evidence=(), against=(), reason="") for item in said.hypotheses)
-    answer = Answer(hypotheses=slim, roots=tuple(int(index) for index in said.roots), abstained=said.abstained)
+    return plain(Answer(hypotheses=slim, roots=tuple(int(index) for index in said.roots), abstained=said.abstained))
+
+
+def plain(answer: Answer) -> Answer:
+    """The answer as it is written down; raises TypeError when that cannot be done."""
     # Numbers of numpy's types in a hypothesis only show when it is written down; that is the localizer's
     # failure.
     return msgspec.msgpack.decode(msgspec.msgpack.encode(answer, enc_hook=_number), type=Answer)

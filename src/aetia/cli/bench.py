@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
     from aetia.bench.runner import Progress
 
 app = App(name="bench", help="Measure localizers on suites of cases.")
+
+Policies = Annotated[
+    str | None, Parameter(help="Policies joined by commas, or all: each goes on from what each localizer said.")
+]
+Seeds = Annotated[int, Parameter(help="Investigations of each case by each policy, with seeds counted up from --seed.")]
+ModelUrl = Annotated[
+    str | None, Parameter(help="Base URL of the model that policies may ask. Default: AETIA_MODEL_URL.")
+]
+ModelName = Annotated[str | None, Parameter(help="Name of the model there. Default: AETIA_MODEL.")]
+MarkdownFile = Annotated[Path | None, Parameter(help="Write the leaderboard as Markdown here.")]
+HtmlFile = Annotated[Path | None, Parameter(help="Write the leaderboard as one HTML page here.")]
 
 
 @app.command(name="list")
@@ -47,6 +59,10 @@ def list_(*, json_output: Annotated[bool, Parameter(name="--json", negative=())]
 def run(
     *suites: str,
     localizer: str = "all",
+    policy: Policies = None,
+    seeds: Seeds = 1,
+    model: ModelName = None,
+    model_url: ModelUrl = None,
     onset: Literal["given", "detected", "both"] = "given",
     jobs: int | None = None,
     json: Path | None = None,
@@ -54,8 +70,8 @@ def run(
     limit: int | None = None,
     timeout: float = 60.0,
     seed: int = 0,
-    markdown: Path | None = None,
-    html: Path | None = None,
+    markdown: MarkdownFile = None,
+    html: HtmlFile = None,
     fresh: Annotated[bool, Parameter(negative=())] = False,
     quiet: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
@@ -81,10 +97,6 @@ def run(
         Seconds of wall time for one localizer on one case.
     seed:
         Seed for localizers and perturbations.
-    markdown:
-        Write the leaderboard as Markdown here.
-    html:
-        Write the leaderboard as one HTML page here.
     fresh:
         Forget finished rows of an earlier run.
     quiet:
@@ -97,12 +109,22 @@ def run(
         raise UsageError("no suite was named; name one (`aetia bench list`) or a folder of cases.")
     with RunProgress(quiet=quiet) as progress:
         result = run_bench(
-            suites, localizer, onset=("given", "detected") if onset == "both" else onset, jobs=jobs,
-            json_path=json, resume=not fresh, timeout_s=timeout, seed=seed, perturb=perturb, limit=limit,
-            progress=progress,
+            suites, localizer, policies=policy or (), seeds=seeds,
+            model=_model(model_url, model) if policy else None,
+            onset=("given", "detected") if onset == "both" else onset, jobs=jobs, json_path=json, resume=not fresh,
+            timeout_s=timeout, seed=seed, perturb=perturb, limit=limit, progress=progress,
         )  # fmt: skip
     _publish(result, markdown, html, quiet=quiet)
     return 0
+
+
+def _model(url: str | None, name: str | None) -> tuple[str, str] | None:
+    """URL and name of the model that is configured; the workers make their own from it."""
+    from aetia.reason.models.configured import NAME, URL, configured
+
+    if configured(url, name) is None:
+        return None
+    return url or os.environ[URL], name or os.environ[NAME]
 
 
 def _publish(result: BenchResult, markdown: Path | None, html: Path | None, *, quiet: bool) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from aetia import plugins
 from aetia.cli.output import Format, check_place, emit, format_for
 from aetia.cli.progress import StageProgress
 from aetia.model.errors import IngestError, UsageError
@@ -70,11 +71,9 @@ def diagnose(
         No progress on stderr.
     """
     from aetia.allocator import keep_freed_memory
-    from aetia.api import NO_TELEMETRY, investigate
+    from aetia.api import investigate
 
-    if journal is not None and policy is None:
-        raise UsageError("--journal needs --policy: there is nothing to write down without an investigation.")
-    check_place(output)
+    _check(output, journal, policy)
     keep_freed_memory()
     with StageProgress(quiet=quiet) as progress:
         found = investigate(
@@ -83,9 +82,25 @@ def diagnose(
         )  # fmt: skip
     if policy is not None:
         found = _pursued(found, policy, journal, seed, quiet)
+    return _tell(found, format_for(format, output), output, quiet)
+
+
+def _check(output: Path | None, journal: Path | None, policy: str | None) -> None:
+    """Refuse what cannot end well before anything is read."""
+    if journal is not None and policy is None:
+        raise UsageError("--journal needs --policy: there is nothing to write down without an investigation.")
+    if policy is not None:
+        plugins.find("policy", policy)
+    check_place(output)
+
+
+def _tell(found: Investigation, form: Format, output: Path | None, quiet: bool) -> int:
+    """Write the report; returns the exit code."""
+    from aetia.api import NO_TELEMETRY
+
     if found.diagnosis.abstained == NO_TELEMETRY:
         raise IngestError(_nothing_usable(found.diagnosis))
-    emit(found.diagnosis, found.view, format_for(format, output), output, quiet=quiet)
+    emit(found.diagnosis, found.view, form, output, quiet=quiet)
     return 1 if found.diagnosis.abstained is not None else 0
 
 

@@ -5,6 +5,7 @@ All of it comes from events and the desk, so that the checks say the same in a r
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from aetia.model.journal import (
     Answered,
     Asked,
     Believed,
+    Closed,
     Event,
     ModelAnswer,
     ModelCall,
@@ -30,10 +32,17 @@ from aetia.model.journal import (
 from aetia.reason.policy import Desk
 
 EVIDENCE_ID = re.compile(r"\bE(?=[0-9a-f]*\d)[0-9a-f]{8,24}\b")
-EVIDENCE_KEYS = frozenset({"because", "evidence", "evidence_id", "evidence_ids", "against"})
+EVIDENCE_KEYS = frozenset({"because", "evidence", "evidence_id", "evidence_ids"})
+REASON_KEYS = ("reason", "reasoning", "summary", "text", "why")
+LEAST_MOVE = 1e-6
+"""A belief that moves less stays."""
+PLAUSIBLE = 0.1
+"""Candidates that the prior gives less need no look."""
 FINISH = "finish"
 """The tool with which a policy declares its answer."""
 NAME_KEYS = ("name", "service", "caller", "callee", "node", "instance", "host", "peer", "source", "target")
+MOST_DEPTH = 4
+"""Levels of a structured answer that are read."""
 RELATIONS = frozenset({"caller", "callee", "host"})
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _WORD = re.compile(r"[\w./:@-]*\w")
@@ -125,6 +134,10 @@ class Notes:
         graph = False
         for row in answer.rows:
             self.names |= {row[key] for key in NAME_KEYS if isinstance(row.get(key), str)}
+            for caller, callee in (("caller", "callee"), ("target", "source")):
+                ends = row.get(caller), row.get(callee)
+                if isinstance(ends[0], str) and isinstance(ends[1], str) and ends[0] != ends[1]:
+                    self.neighbours.setdefault(ends[0], {}).setdefault(ends[1], set()).add("callee")
             if row.get("relation") in RELATIONS and isinstance(row.get("name"), str):
                 graph = True
                 of = row["of"] if isinstance(row.get("of"), str) else centre
@@ -172,15 +185,24 @@ def arguments(text: str) -> dict[str, Any]:
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
-def cited_in(args: dict[str, Any]) -> tuple[str, ...]:
-    """Evidence that arguments cite, by the names of such arguments, one level deep."""
+def cited_in(value: Any, depth: int = 0) -> tuple[str, ...]:
+    """Evidence that arguments or another object cite, by the names of its fields."""
+    if depth >= MOST_DEPTH:
+        return ()
+    if isinstance(value, list):
+        return tuple(item for part in cast("list[Any]", value) for item in cited_in(part, depth + 1))
+    if not isinstance(value, dict):
+        return ()
+    item = cast("dict[str, Any]", value)
+    return (*_own(item), *(found for part in item.values() for found in cited_in(part, depth + 1)))
+
+
+def _own(item: dict[str, Any]) -> tuple[str, ...]:
     found: list[str] = []
-    for key, value in args.items():
-        if isinstance(value, dict):
-            found += cited_in(cast("dict[str, Any]", value))
-        elif key in EVIDENCE_KEYS:
+    for key, value in item.items():
+        if key in EVIDENCE_KEYS:
             items = cast("list[Any]", value) if isinstance(value, list) else [value]
-            found += [item for item in items if isinstance(item, str) and item]
+            found += [text for text in items if isinstance(text, str) and text]
     return tuple(found)
 
 
@@ -192,15 +214,26 @@ def said(event: Event, notes: Notes) -> Iterator[Said]:
         yield Said("root", event.reason, (event.evidence,))
     elif isinstance(event, Answered) and isinstance(event.answer, ModelAnswer):
         agent = notes.agent(event)
-        for sentence in sentences(event.answer.text):
+        structured = arguments(event.answer.text)
+        for part in (structured, *(arguments(text) for _, _, text in event.answer.calls)):
+            yield from _structured(agent, part)
+        for sentence in () if structured else sentences(event.answer.text):
             yield Said(agent, sentence, tuple(EVIDENCE_ID.findall(sentence)))
-        for _, _, text in event.answer.calls:
-            args = arguments(text)
-            cited = cited_in(args)
-            for key in ("reason", "reasoning", "summary", "text", "why"):
-                if isinstance(args.get(key), str):
-                    inside = tuple(EVIDENCE_ID.findall(args[key]))
-                    yield Said(agent, args[key], tuple(dict.fromkeys((*cited, *inside))))
+
+
+def _structured(agent: str, value: Any, depth: int = 0) -> Iterator[Said]:
+    """The reasons inside an object, each with the evidence that the same object cites."""
+    if isinstance(value, dict) and depth < MOST_DEPTH:
+        item = cast("dict[str, Any]", value)
+        cited = _own(item)
+        for key in REASON_KEYS:
+            if isinstance(item.get(key), str):
+                yield Said(agent, item[key], tuple(dict.fromkeys((*cited, *EVIDENCE_ID.findall(item[key])))))
+        for part in item.values():
+            yield from _structured(agent, part, depth + 1)
+    elif isinstance(value, list) and depth < MOST_DEPTH:
+        for part in cast("list[Any]", value):
+            yield from _structured(agent, part, depth + 1)
 
 
 def held(cited: tuple[str, ...], desk: Desk) -> list[Evidence]:
@@ -215,9 +248,30 @@ def about(evidence: Evidence, name: str, desk: Desk) -> bool:
     return bool(own & {item for item in (*names_of(evidence.about), evidence.about.caller) if item})
 
 
+def directly_about(evidence: Evidence, name: str, desk: Desk) -> bool:
+    """Like `about`, without edges: what passed over an edge, or did not, is another thing to each of its ends."""
+    entry = desk.ledger.entries.get(name)
+    if evidence.about.level == "edge" or (entry is not None and entry.entity.level == "edge"):
+        return evidence.about.name == name
+    return about(evidence, name, desk)
+
+
+def decided(event: Closed, raised_ones: set[str]) -> bool:
+    """Whether an investigation answers with a candidate whose belief it raised itself. One that only followed the path
+    of what the prior was sure of has decided nothing."""
+    found = event.diagnosis.hypotheses
+    return event.outcome == "answered" and bool(found) and found[0].entity.name in raised_ones
+
+
+def log_odds(belief: float) -> float:
+    inside = min(max(belief, 1e-9), 1.0 - 1e-9)
+    return math.log(inside / (1.0 - inside))
+
+
 def raised(event: Event) -> bool:
-    return isinstance(event, Believed) and bool(event.because) and event.after > event.before
+    """Whether evidence moved a belief up, by more than rounding does."""
+    return isinstance(event, Believed) and bool(event.because) and event.after - event.before > LEAST_MOVE
 
 
 def lowered(event: Event) -> bool:
-    return isinstance(event, Believed) and bool(event.because) and event.after < event.before
+    return isinstance(event, Believed) and bool(event.because) and event.before - event.after > LEAST_MOVE

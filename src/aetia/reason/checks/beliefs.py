@@ -8,7 +8,19 @@ from __future__ import annotations
 import re
 
 from aetia.model.journal import Answered, Asked, Believed, Closed, Event, ModelAnswer, ToolAnswer, ToolCall, Traced
-from aetia.reason.checks._notes import FINISH, Notes, about, mentioned, names_of, places, sentences
+from aetia.reason.checks._notes import (
+    FINISH,
+    PLAUSIBLE,
+    Notes,
+    decided,
+    directly_about,
+    lowered,
+    mentioned,
+    names_of,
+    places,
+    raised,
+    sentences,
+)
 from aetia.reason.checks._watch import Failing, Watch
 from aetia.reason.policy import Desk
 
@@ -16,8 +28,8 @@ CONTRADICTS = 0.3
 """Strength from which evidence against a candidate has to be answered."""
 PATIENCE, AGAIN = 8, 4
 """Questions for which a contradiction may wait, and after which it is called for again."""
-ALTERNATIVES, PLAUSIBLE = 2, 0.05
-"""Alternatives that have to be tested; less likely ones than PLAUSIBLE by the prior do not count."""
+ALTERNATIVES = 2
+"""Alternatives that have to be tested, of those that are plausible by the prior."""
 ANCHORED, FURTHER = 6, 3
 """Questions about the leader alone that are too many, and after which they are called so again."""
 _CLAIMS = re.compile(r"\b(?:is|was)( not|n't)? (?:the |a )?(?:root )?cause\b", re.I)
@@ -38,7 +50,7 @@ class NoBeliefUpdate(Watch):
             item = event.answer.evidence
             if item is not None and item.polarity == "against" and item.strength >= CONTRADICTS:
                 for name in desk.ledger.entries:
-                    if about(item, name, desk) and item.id not in desk.ledger.entries[name].against:
+                    if directly_about(item, name, desk) and item.id not in desk.ledger.entries[name].against:
                         self._open.setdefault(name, {}).setdefault(item.id, 0)
             return None
         if not self._open:
@@ -53,12 +65,12 @@ class NoBeliefUpdate(Watch):
 
     def _moved(self, event: Believed) -> Failing | None:
         waiting = self._open.get(event.entity, {})
-        if event.after > event.before and waiting and not set(waiting) & set(event.because):
+        if raised(event) and waiting and not set(waiting) & set(event.because):
             first = next(iter(waiting))
             return Failing(
                 "root", f"belief in {event.entity} rises though {first} speaks against it; answer that first."
             )
-        if event.after < event.before or set(waiting) & set(event.because):
+        if lowered(event) or set(waiting) & set(event.because):
             self._open.pop(event.entity, None)
         return None
 
@@ -95,18 +107,20 @@ class Anchoring(Watch):
     def __init__(self, notes: Notes | None = None) -> None:
         super().__init__(notes)
         self._weighed: set[str] = set()
-        self._asked = False
+        self._raised: set[str] = set()
 
     def find(self, event: Event, desk: Desk) -> Failing | None:
         agent, due = "root", False
         if isinstance(event, Believed) and event.because:
             self._weighed.add(event.entity)
-            due = event.state == "verified" and event.after == event.before
+            if raised(event):
+                self._raised.add(event.entity)
+            due = event.state == "verified" and not raised(event) and not lowered(event)
         elif isinstance(event, Asked) and isinstance(event.request, ToolCall):
-            self._asked, agent = True, event.request.agent
+            agent = event.request.agent
             due = event.request.tool == FINISH or self._on_leader_alone(event.request, desk)
         elif isinstance(event, Closed):
-            due = self._asked and event.outcome == "answered"
+            due = decided(event, self._raised)
         untested = self._untested(desk) if due else []
         if not untested:
             return None
@@ -163,9 +177,9 @@ class Contradiction(Watch):
         return None
 
     def _turned(self, event: Believed) -> Failing | None:
-        if event.after == event.before:
+        if not raised(event) and not lowered(event):
             return None
-        up, found = event.after > event.before, None
+        up, found = raised(event), None
         for item in event.because:
             if self._sides.setdefault((event.entity, item), up) != up:
                 found = Failing("root", f"{item} was taken for and against {event.entity}.")

@@ -6,10 +6,12 @@ Source: arXiv 2601.22208, section 7 of the agents survey. Cost per event: O(hops
 from __future__ import annotations
 
 import re
+from typing import Any, cast
 
 from aetia.model.journal import Answered, Asked, Believed, Event, ModelAnswer, ToolCall, Traced
 from aetia.reason.checks._notes import FINISH, about, held, lowered, names_of, raised
 from aetia.reason.checks._watch import Failing, Watch
+from aetia.reason.hops import CLOCK_ERROR_S, STEPS_OFF
 from aetia.reason.policy import Desk
 
 TOLERANCE_NS = 60_000_000_000
@@ -25,7 +27,7 @@ class TemporalMisordering(Watch):
 
     def find(self, event: Event, desk: Desk) -> Failing | None:
         if isinstance(event, Traced) and event.in_time:
-            late = self._later(event.source, event.target, desk)
+            late = self._observed(event, desk) if event.evidence in desk.evidence else self._later(event, desk)
             if late is not None:
                 return Failing(
                     "root", f"{event.source} began {late:.0f} s after {event.target}, which it is to have caused."
@@ -38,13 +40,26 @@ class TemporalMisordering(Watch):
                 )
         return None
 
-    def _later(self, source: str, target: str, desk: Desk) -> float | None:
+    def _observed(self, hop: Traced, desk: Desk) -> float | None:
+        """Seconds by which the source began later in what the hop cites, beyond the error of its clocks and steps."""
+        rows = desk.evidence[hop.evidence].result.get("rows") if hop.evidence is not None else None
+        for row in cast("list[Any]", rows) if isinstance(rows, list) else []:
+            item = cast("dict[str, Any]", row) if isinstance(row, dict) else {}
+            if (item.get("source"), item.get("target")) != (hop.source, hop.target):
+                continue
+            began, then, step = (item.get(key) for key in ("source_began_s", "target_began_s", "step_s"))
+            if isinstance(began, int | float) and isinstance(then, int | float):
+                slack = CLOCK_ERROR_S + STEPS_OFF * step if isinstance(step, int | float) else TOLERANCE_NS / 1e9
+                return began - then if began - then > slack else None
+        return None
+
+    def _later(self, hop: Traced, desk: Desk) -> float | None:
         """Seconds by which the source's onset follows the target's in every channel that has both; None otherwise."""
         onsets: tuple[dict[str, int], dict[str, int]] = ({}, {})
         for item in desk.evidence.values():
             if item.polarity != "for" or item.claim.onset_ns is None:
                 continue
-            for side, name in zip(onsets, (source, target), strict=True):
+            for side, name in zip(onsets, (hop.source, hop.target), strict=True):
                 if name in names_of(item.about):
                     at = min(side.get(item.query.channel, item.claim.onset_ns), item.claim.onset_ns)
                     side[item.query.channel] = at

@@ -123,6 +123,8 @@ class Speculation(Watch):
         if not isinstance(event, Answered) or not isinstance(event.answer, ModelAnswer):
             return None
         answer = event.answer
+        if arguments(answer.text):
+            return None  # a structured answer cites in its fields
         if any(tool != FINISH for _, tool, _ in answer.calls):
             return None
         claims = [s for s in sentences(answer.text) if len(words(s)) >= LEAST_WORDS and not _PLAN.search(s)]

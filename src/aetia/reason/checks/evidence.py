@@ -16,11 +16,15 @@ from aetia.model.journal import Traced as Hop
 from aetia.reason.checks._notes import (
     EVIDENCE_ID,
     FINISH,
+    PLAUSIBLE,
     Notes,
     about,
     arguments,
     cited_in,
+    decided,
+    directly_about,
     held,
+    log_odds,
     mentioned,
     names_of,
     places,
@@ -32,9 +36,11 @@ from aetia.reason.checks._watch import Failing, Watch
 from aetia.reason.policy import Desk
 
 TRIAGE, LEAST_COVERED = 4, 0.5
-"""The prior's strongest evidence that has to be looked at, and the share of it that suffices."""
-FIRST_LOOK, EVERY = 8, 4
+"""The strongest evidence for the prior's plausible candidates that is to be looked at, and the share that suffices."""
+FIRST_LOOK, EVERY = 24, 8
 """Questions after which the selection of evidence is judged, and judged again."""
+LEAST_LOG_ODDS = 0.1
+"""A belief that moves less against its evidence has hardly moved: several experts' words are weighed together."""
 LEAST_STRENGTH = 0.2
 """Evidence that together (noisy-or) is weaker carries no hypothesis."""
 LEAST_ITEMS = 3
@@ -74,7 +80,7 @@ class FabricatedEvidence(Watch):
 
     def _spoken(self, event: Answered, answer: ModelAnswer, desk: Desk) -> Failing | None:
         cited = list(EVIDENCE_ID.findall(answer.text))
-        for _, _, text in answer.calls:
+        for text in (answer.text, *(text for _, _, text in answer.calls)):
             cited += cited_in(arguments(text))
         if all(item in desk.evidence for item in cited):
             return None
@@ -93,10 +99,10 @@ class FabricatedEvidence(Watch):
         error = event.answer.error if isinstance(event.answer, ToolAnswer) else None
         if not isinstance(request, ToolCall) or error is None or error.category != "validation":
             return None
-        unknown = [
-            name for name in sorted(places(request)) if name not in self.notes.names and repr(name) in error.message
-        ]
-        if not unknown or error.code != "SignalError":
+        if not (error.code == "SignalError" or error.code.startswith("unknown_")):
+            return None
+        unknown = [name for name in sorted(places(request)) if name not in self.notes.names and name in error.message]
+        if not unknown:
             return None
         return Failing(request.agent, f"{unknown[0]} is nowhere in the telemetry; ask about places that answers named.")
 
@@ -116,8 +122,9 @@ class MetricInterpretation(Watch):
                         f"{item.id} says that {item.claim.what} went {_direction(item)}, the claim reverses it.",
                     )
         if isinstance(event, Believed) and event.because:
-            own = [i for i in held(event.because, desk) if about(i, event.entity, desk) and i.strength > 0]
-            wrong = "against" if event.after > event.before else "for" if event.after < event.before else None
+            own = [i for i in held(event.because, desk) if directly_about(i, event.entity, desk) and i.strength > 0]
+            move = log_odds(event.after) - log_odds(event.before)
+            wrong = "against" if move > LEAST_LOG_ODDS else "for" if move < -LEAST_LOG_ODDS else None
             if own and wrong and len(own) == len(event.because) and all(item.polarity == wrong for item in own):
                 return Failing("root", f"belief in {event.entity} moves against its evidence {own[0].id}.")
         return None
@@ -181,12 +188,15 @@ class ArbitrarySelection(Watch):
     def __init__(self, notes: Notes | None = None) -> None:
         super().__init__(notes)
         self._cited: set[str] = set()
+        self._raised: set[str] = set()
         self._questions = 0
 
     def find(self, event: Event, desk: Desk) -> Failing | None:
         for claim in said(event, self.notes):
             self._cited.update(claim.cited)
-        due = isinstance(event, Closed) and event.outcome == "answered"
+        if raised(event) and isinstance(event, Believed):
+            self._raised.add(event.entity)
+        due = isinstance(event, Closed) and decided(event, self._raised)
         agent = "root"
         if isinstance(event, Asked) and isinstance(event.request, ToolCall):
             agent = event.request.agent
@@ -195,9 +205,9 @@ class ArbitrarySelection(Watch):
             due |= self._questions >= FIRST_LOOK and (self._questions - FIRST_LOOK) % EVERY == 0
         if not due or not self._questions:
             return None
-        top = sorted((i for i in desk.prior.evidence if i.polarity == "for"), key=lambda i: (-i.strength, i.id))[
-            :TRIAGE
-        ]
+        plausible = [h for h in desk.prior.hypotheses if (h.probability or 0.0) >= PLAUSIBLE]
+        ids = tuple(dict.fromkeys(item for hypothesis in plausible for item in hypothesis.evidence))
+        top = sorted((i for i in held(ids, desk) if i.polarity == "for"), key=lambda i: (-i.strength, i.id))[:TRIAGE]
         unseen = [item for item in top if not self._looked_at(item)]
         if len(unseen) <= len(top) * (1 - LEAST_COVERED):
             return None
@@ -221,7 +231,7 @@ class Insufficiency(Watch):
         if not isinstance(event, Believed) or event.state not in ("supported", "verified"):
             return None
         entry = desk.ledger.entries.get(event.entity)
-        if entry is None or (event.state == "supported" and event.after <= event.before):
+        if entry is None or (event.state == "supported" and not raised(event)):
             return None
         if not event.because and event.state == "verified":
             return Failing("root", f"{event.entity} is called verified without evidence.")

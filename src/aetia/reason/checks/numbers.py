@@ -26,7 +26,7 @@ LARGE = 1e9
 TOLERANCE = 0.02
 SCALES = (1.0, 100.0, 1e3, 1e-3, 1e6, 1e-6, 60.0, 1 / 60.0)
 """Shares as percent, and the units of time and size that a sentence may prefer to the telemetry's."""
-MOST = 60
+MOST = 300
 
 
 class ArithmeticMistake(Watch):
@@ -96,5 +96,5 @@ def _scalars(value: Any, depth: int = 0) -> Iterator[float]:
         if numbers:
             yield from (min(numbers), max(numbers), numbers[-1], sum(numbers) / len(numbers))
         else:
-            for item in items[:20]:
+            for item in items[:40]:
                 yield from _scalars(item, depth + 1)
