@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from aetia.evidence.channel import Finding, Reading
+from aetia.model import quantities as q
 from aetia.model.diagnosis import canonical, digest
-from aetia.model.quantities import number, percent, quantity
 from aetia.model.tables import CHANGES, LOGS, METRICS, SPANS, TOPOLOGY, Telemetry
 from aetia.model.window import Window
 from aetia.plugins import create
@@ -218,8 +218,8 @@ def says_what_it_measured(finding: Finding, result: dict[str, Any]) -> bool:
     text, unit = finding.claim.text, result.get("unit", "")
     if not any(char.isdigit() for char in text) or not isinstance(result.get("incident"), float):
         return True
-    said = {quantity(result["incident"], unit), number(result["incident"]), percent(result["incident"])}
-    said |= {number(value) for value in result.values() if isinstance(value, int)}
+    said = {q.quantity(result["incident"], unit), q.number(result["incident"]), q.percent(result["incident"])}
+    said |= {q.number(value) for value in result.values() if isinstance(value, int)}
     return any(words in text for words in said)
 
 

@@ -104,6 +104,15 @@ def test_evidence_has_the_digest_of_its_result_and_its_content_as_identity(
     assert len({item.id, *(other.id for other in others)}) == 1 + len(others)
 
 
+def test_evidence_is_json_whatever_its_magnitude_was_computed_with() -> None:
+    claim = Claim(what="log template", direction="new", magnitude=np.float64(270.0), unit="lines/min")
+    item = make_evidence(
+        about=entity.service("cart"), polarity="for", strength=0.5, result={}, claim=claim,
+        query=Query(channel="log_novelty", args={}),
+    )  # fmt: skip
+    assert msgspec.json.decode(msgspec.json.encode(item))["claim"]["magnitude"] == 270.0
+
+
 def whole(text: str, number: float, when: int) -> Diagnosis:
     """A diagnosis with every field filled in."""
     place = entity.instance(f"{text}-1", text, "host")

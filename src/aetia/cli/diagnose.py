@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,8 +18,32 @@ if TYPE_CHECKING:
     from aetia.api import Investigation
     from aetia.model.diagnosis import Diagnosis
     from aetia.model.journal import Event
+    from aetia.reason.run import Model
 
 TIME = Parameter(allow_leading_hyphen=True)  # -30m..now is a time, not a flag
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pursuit:
+    """How the answer is investigated further.
+
+    Parameters
+    ----------
+    policy:
+        Who investigates further what the localizer found, such as rules; `aetia plugins` lists them.
+    journal:
+        Write what the policy asked, saw and believed to this file; `aetia replay` repeats it.
+    model_url:
+        Base URL of a server with OpenAI's chat completions, for the policy llm. Default: AETIA_MODEL_URL.
+    model:
+        Name of the model there. Default: AETIA_MODEL.
+    """
+
+    policy: str | None = None
+    journal: Path | None = None
+    model_url: str | None = None
+    model: str | None = None
 
 
 def diagnose(
@@ -30,8 +55,7 @@ def diagnose(
     since: Annotated[str | None, TIME] = None,
     at: Annotated[str | None, TIME] = None,
     localizer: str = "explain",
-    policy: str | None = None,
-    journal: Path | None = None,
+    pursuit: Pursuit | None = None,
     format: Annotated[Format | None, Parameter(name="--format")] = None,
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
     seed: int = 0,
@@ -57,10 +81,6 @@ def diagnose(
         A time inside the incident; chooses among several.
     localizer:
         Method that names the root cause; `aetia plugins` lists them.
-    policy:
-        Who investigates further what the localizer found, such as rules; `aetia plugins` lists them.
-    journal:
-        Write what the policy asked, saw and believed to this file; `aetia replay` repeats it.
     format:
         text, json, markdown or html. Default: by the suffix of the output file, else text.
     output:
@@ -73,25 +93,31 @@ def diagnose(
     from aetia.allocator import keep_freed_memory
     from aetia.api import investigate
 
-    _check(output, journal, policy)
+    pursuit = pursuit or Pursuit()
+    model = _checked(output, pursuit)
     keep_freed_memory()
     with StageProgress(quiet=quiet) as progress:
         found = investigate(
             source, baseline=baseline, incident=incident, since=since, at=at, localizer=localizer, seed=seed,
             progress=progress,
         )  # fmt: skip
-    if policy is not None:
-        found = _pursued(found, policy, journal, seed, quiet)
+    if pursuit.policy is not None:
+        found = _pursued(found, pursuit.policy, pursuit.journal, model, seed, quiet)
     return _tell(found, format_for(format, output), output, quiet)
 
 
-def _check(output: Path | None, journal: Path | None, policy: str | None) -> None:
-    """Refuse what cannot end well before anything is read."""
-    if journal is not None and policy is None:
-        raise UsageError("--journal needs --policy: there is nothing to write down without an investigation.")
-    if policy is not None:
-        plugins.find("policy", policy)
+def _checked(output: Path | None, pursuit: Pursuit) -> Model | None:
+    """Refuse what cannot end well before anything is read; the model, where one is configured for a policy."""
     check_place(output)
+    if pursuit.policy is None:
+        if pursuit.journal is not None:
+            raise UsageError("--journal needs --policy: there is nothing to write down without an investigation.")
+        return None
+    plugins.find("policy", pursuit.policy)
+    from aetia.reason.models import configured
+
+    wanted = configured.required if pursuit.policy == "llm" else configured.configured
+    return wanted(pursuit.model_url, pursuit.model)
 
 
 def _tell(found: Investigation, form: Format, output: Path | None, quiet: bool) -> int:
@@ -104,7 +130,9 @@ def _tell(found: Investigation, form: Format, output: Path | None, quiet: bool) 
     return 1 if found.diagnosis.abstained is not None else 0
 
 
-def _pursued(found: Investigation, policy: str, journal: Path | None, seed: int, quiet: bool) -> Investigation:
+def _pursued(
+    found: Investigation, policy: str, journal: Path | None, model: Model | None, seed: int, quiet: bool
+) -> Investigation:
     """The investigation of a policy, shown on a terminal and written down where a journal is wanted."""
     from aetia.api import pursue
     from aetia.reason.journals import JournalFile
@@ -122,7 +150,7 @@ def _pursued(found: Investigation, policy: str, journal: Path | None, seed: int,
                     listener(event)
 
         steers = Wishes(tree.names, tree.say) if tree is not None else tuple
-        return pursue(found, policy, seed=seed, tell=tell, steers=steers)
+        return pursue(found, policy, seed=seed, model=model, tell=tell, steers=steers)
 
 
 def _nothing_usable(diagnosis: Diagnosis) -> str:

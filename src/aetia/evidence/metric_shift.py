@@ -86,7 +86,8 @@ class MetricShift:
                     ),
                 )
             )
-        return Reading(findings=tuple(findings), silent=None if findings else "no metric that only this channel reads left its baseline")
+        silent = None if findings else "no metric that only this channel reads left its baseline"
+        return Reading(findings=tuple(findings), silent=silent)
 
     def measure(self, view: View, **args: Any) -> dict[str, Any]:
         return measure_series(view, args)

@@ -156,7 +156,7 @@ class NodeAgent:
         if name == words.ABSTAIN:
             self.verdict = Verdict(node=self.node, reason=reason)
             return
-        verdict = next((item for item in words.VERDICTS if item == args.get("verdict")), None)
+        verdict = words.verdict_of(args.get("verdict"))
         if verdict is None:
             self._slip("malformed-answer", "finishes without a verdict")
             self._error(turn, key, "verdict", f"verdict is one of {', '.join(words.VERDICTS)}")
@@ -171,8 +171,9 @@ class NodeAgent:
         if blames is not None and not self._board.knows(blames):
             self._slip("RF-01", f"blames {blames}, which the telemetry does not know")
             blames = None
-        judged: words.NodeVerdict = "unclear" if verdict == "cause" and not known else verdict
-        self.verdict = Verdict(node=self.node, verdict=judged, evidence=known, blames=blames, reason=reason)
+        if verdict == "cause" and not known:
+            verdict = "unclear"  # without evidence nobody is blamed
+        self.verdict = Verdict(node=self.node, verdict=verdict, evidence=known, blames=blames, reason=reason)
 
     def _messages(self, short: int) -> tuple[dict[str, Any], ...]:
         """The conversation; the oldest `short` turns without the rows of their answers, and whole turns left out when

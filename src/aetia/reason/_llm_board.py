@@ -19,7 +19,8 @@ from aetia.model.entity import Entity
 from aetia.model.journal import ToolAnswer, ToolCall, Warned
 from aetia.reason.ledger import Entry
 from aetia.reason.policy import Desk
-from aetia.reason.redact import Redactor
+from aetia.reason.redact import Redactor, printable
+from aetia.reason.toolbox import cut
 
 STEP, MOST_MOVED = 1.6, 3.0
 """Log-odds that one piece of evidence of full strength moves a belief, and all of them together."""
@@ -51,6 +52,9 @@ class Board:
     calls: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     """Caller → callees, of all components that were looked at."""
     _examined: dict[str, tuple[str, Result]] = field(default_factory=dict[str, tuple[str, Result]])
+    even: tuple[str, ...] = ()
+    """Evidence from questions that were put about every leading component alike."""
+    _asked: list[ToolCall] = field(default_factory=list[ToolCall])
     _names: set[str] = field(default_factory=set[str])
     _moved: dict[str, float] = field(default_factory=dict[str, float])
     _counted: set[str] = field(default_factory=set[str])
@@ -67,7 +71,7 @@ class Board:
 
     def warn(self, check: str, text: str, agent: str = "root") -> None:
         """Put a failure into the journal."""
-        clean = self.redactor.text(text, 300)
+        clean = cut(printable(text[:2000]), 300)
         self.desk.note(Warned(check=check, text=clean, agent=agent, at_s=self.desk.spent.at_s))
 
     def knows(self, name: str) -> bool:
@@ -82,6 +86,10 @@ class Board:
     def remembered(self, call: ToolCall) -> tuple[str, Result] | None:
         """Who asked exactly this before, and what came out."""
         return self._examined.get(self.key(call))
+
+    def asked_by(self, agent: str) -> list[ToolCall]:
+        """What one agent asked first, where a tool could answer it."""
+        return [call for call in self._asked if call.agent == agent]
 
     def examined(self, most: int = 12) -> list[dict[str, Any]]:
         """What was asked so far, most recent first, for agents that begin later."""
@@ -99,6 +107,8 @@ class Board:
         if answer.evidence is not None:
             self._meet(answer.evidence.about)
             shown = self._fact(answer.evidence)
+        if answer.error is None:
+            self._asked.append(call)
         self._rows(call, answer)
         result = self._result(shown, answer)
         self._examined.setdefault(self.key(call), (call.agent, result))
@@ -123,11 +133,14 @@ class Board:
         places = [place_of(entries[name].entity) if name in entries else name for name in (one, other)]
         return one == other or places[0] == places[1]
 
-    def weigh(self, ids: tuple[str, ...], reason: str) -> None:
-        """Let evidence move the belief in whom it is about: once each, bounded, by its own polarity and strength."""
-        for key in ids:
-            evidence = self.desk.evidence.get(key)
-            if evidence is None or key in self._counted:
+    def weigh(self, ids: tuple[str, ...]) -> None:
+        """Let evidence move the belief in whom it is about: once each, bounded, by its own polarity and strength. The
+        reason that is kept is what the evidence says, and never the words of a model."""
+        held = [item for item in ids if item in self.desk.evidence]
+        held.sort(key=lambda item: self.desk.evidence[item].polarity)  # what speaks against is answered first
+        for key in held:
+            evidence = self.desk.evidence[key]
+            if key in self._counted:
                 continue
             name = self._candidate(evidence)
             if name is None:
@@ -139,7 +152,7 @@ class Board:
             after = min(max(before + step, -MOST_MOVED), MOST_MOVED)
             if abs(after - before) > 1e-9:
                 self._moved[name] = after
-                self.desk.ledger.weigh(name, after - before, (key,), self.redactor.text(reason, 200))
+                self.desk.ledger.weigh(name, after - before, (key,), evidence.claim.text)
 
     def explained(self, name: str) -> float:
         """Share of what a candidate shows that the strongest component below it explains, 0..EXPLAINED."""

@@ -95,3 +95,8 @@ def tools_offered() -> tuple[dict[str, Any], ...]:
         if estimated(ModelCall(messages=(), tools=(*offered, item))) <= MOST_TOOLS:
             offered.append(item)
     return tuple(sorted(offered, key=lambda item: item["function"]["name"]))
+
+
+def verdict_of(value: object) -> NodeVerdict | None:
+    """A verdict, if it is one."""
+    return next((item for item in VERDICTS if item == value), None)

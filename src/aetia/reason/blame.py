@@ -112,7 +112,8 @@ def _open(domain: Sources, start: Symptom, budget: int, least: float) -> tuple[d
             continue
         splits[at] = split = _split(domain.own(at), domain.sources(at), at)
         for source, share in split.passed:
-            if -reach * share > best.get(source, 0.0) and source not in splits:
+            # A share may be too small for a product with it; it is still to be counted somewhere.
+            if source not in splits and (source not in best or -reach * share > best[source]):
                 best[source] = -reach * share
                 heapq.heappush(queue, (reach * share, source))
     return splits, unopened

@@ -36,7 +36,7 @@ def conclude(desk: Desk, outcome: str) -> Diagnosis:
     return msgspec.structs.replace(
         prior, hypotheses=hypotheses, roots=_roots(desk, [name for name, _ in ranked]), cost=cost,
         evidence=tuple(item for key, item in desk.evidence.items() if key in cited),
-        propagation=hops or prior.propagation,
+        propagation=hops or (prior.propagation if ranked[0][0] == prior.hypotheses[0].entity.name else ()),
     )  # fmt: skip
 
 

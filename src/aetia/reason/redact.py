@@ -141,7 +141,8 @@ class Pseudonyms:
         self._back = {pseudonym: name for name, pseudonym in self._to.items()}
         longest = sorted(self._to, key=lambda name: (-len(name), name))
         self._names = re.compile("|".join(_whole(name) for name in longest)) if longest else None
-        self._pseudonyms = re.compile("|".join(_whole(item) for item in self._back)) if longest else None
+        # A name of signs alone may touch a word, so a pseudonym may too.
+        self._pseudonyms = re.compile("|".join(map(re.escape, self._back))) if longest else None
 
     def hide(self, text: str) -> str:
         """Every name in the text as a whole word becomes its pseudonym."""

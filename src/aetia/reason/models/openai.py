@@ -78,7 +78,7 @@ class OpenAIModel:
 
     def __init__(self, url: str, name: str, *, tries: int = MOST_TRIES) -> None:
         self._place, self._path = _place(url)
-        self._name, self._tries = name, tries
+        self.name, self._tries = name, tries
         self._without: frozenset[str] = frozenset()
         self.account = Account()
 
@@ -108,7 +108,7 @@ class OpenAIModel:
     def _once(self, call: ModelCall, left_s: float) -> ModelAnswer | ToolError:
         without = self._without
         try:
-            reply = self._send(body_of(call, self._name, without), left_s)
+            reply = self._send(body_of(call, self.name, without), left_s)
         except TimeoutError:
             return _error("timeout", "no_answer_in_time", f"the model gave no answer within {left_s:.1f} s.")
         except (OSError, http.client.HTTPException) as failed:

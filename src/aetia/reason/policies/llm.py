@@ -31,6 +31,8 @@ KEPT_CALLS, KEPT_TOKENS = 4, 20_000
 """What is kept for the synthesis while agents work."""
 PART_S = 0.5
 """Part of the time left that one turn may take, so that there always is some for the next."""
+LEADING = 3
+"""Components about which the same is asked, whatever their agents asked."""
 TOPOLOGY = "topology"
 Looks = Generator[Questions, tuple[Answer, ...], None]
 
@@ -54,6 +56,7 @@ class Llm:
         ended = [agent.verdict for agent in agents if agent.verdict is not None]
         if not ended:
             return  # nobody said anything: the prior stands, and why is in the journal
+        yield from _even_out(nodes, agents, board)
         joined = yield from _join(ended, board)
         yield from _conclude(joined, board)
 
@@ -114,7 +117,6 @@ def _look(wanted: list[Wanted], board: Board) -> Looks:
     for item in wanted:
         if board.remembered(item.call) is None and len(fresh) < room:
             fresh.setdefault(board.key(item.call), item)
-    news = {item.key: item.agent.name for item in fresh.values()}
     if fresh:
         answers = yield tuple(item.call for item in fresh.values())
         for item, answer in zip(fresh.values(), answers, strict=True):
@@ -125,8 +127,29 @@ def _look(wanted: list[Wanted], board: Board) -> Looks:
         if seen is None:
             item.agent.told(item, board.unaffordable())
         else:
-            own = item.key in news and news[item.key] == item.agent.name
-            item.agent.told(item, seen[1], None if own else seen[0])
+            first = fresh.get(board.key(item.call)) is item
+            item.agent.told(item, seen[1], None if first else seen[0])
+
+
+def _even_out(nodes: list[str], agents: list[NodeAgent], board: Board) -> Looks:
+    """Ask about every leading component what was asked about any of them: one whose agent did not look, or was misled,
+    must not lose to one that was looked at. What this finds counts, cited or not."""
+    leading, asked = nodes[:LEADING], dict[tuple[str, str], None]()
+    for agent in agents:
+        for call in board.asked_by(agent.name):
+            name = next(iter(call.args), "")
+            if call.tool != TOPOLOGY and len(call.args) == 1 and call.args[name] in leading:
+                asked.setdefault((call.tool, name))
+    same = "what was asked about one leading component is asked about all"
+    calls = [ToolCall(tool=tool, args={name: node}, why=same) for tool, name in asked for node in leading]
+    fresh = [call for call in calls if board.remembered(call) is None][: max(_calls_left(board.desk), 0)]
+    if fresh:
+        answers = yield tuple(fresh)
+        for call, answer in zip(fresh, answers, strict=True):
+            if isinstance(answer, ToolAnswer):
+                board.take(call, answer)
+    found = [board.remembered(call) for call in calls]
+    board.even = tuple(item[1].evidence for item in found if item is not None and item[1].evidence is not None)
 
 
 def _join(
@@ -137,7 +160,7 @@ def _join(
     joined: dict[str, joins.Consolidated] = {}
     for depth, level in enumerate(joins.levels(list(verdicts), board)):
         for node in level:
-            board.weigh(board.counts(node, verdicts[node].evidence), verdicts[node].reason or f"examined {node}")
+            board.weigh(board.counts(node, verdicts[node].evidence))
         below = {node: _below(node, joined, board) for node in level}
         open_ = [node for node in level if any(item.evidence for item in below[node])]
         desk = board.desk
@@ -152,7 +175,8 @@ def _join(
                 joins.consolidated(_spoken(said[node]), verdicts[node], below[node], board)
                 if node in said else joins.without_model(verdicts[node], below[node], board)
             )  # fmt: skip
-            board.weigh(joined[node].evidence, joined[node].reason or f"joined at {node}")
+            board.weigh(joined[node].evidence)
+    board.weigh(board.even)
     return joined
 
 
@@ -178,8 +202,8 @@ def _conclude(joined: dict[str, joins.Consolidated], board: Board) -> Looks:
     if ranking.abstain:
         _abstain(ranking.abstain, board)
         return
-    for entity, evidence, reason in ranking.ranked:
-        board.weigh(evidence, reason or f"ranked {entity}")
+    for _, evidence, _ in ranking.ranked:
+        board.weigh(evidence)
     leader = desk.ledger.ranked()[0]
     if ranking.ranked and not board.same_place(ranking.ranked[0][0], leader[0]):
         board.warn("RF-00", f"ranks {ranking.ranked[0][0]} first, and the evidence {leader[0]}", "synthesis")

@@ -26,10 +26,10 @@ from aetia.reason.tools._parts import BINS, begins, entity_of, number, seconds_i
 from aetia.signals.view import View
 
 CUT_OFF = re.compile(
-    r"\bconnect|\bresolve|\btime(d )?[ -]?out|\brefused|\bunreachable|\bno route|\breset by|\b(unknown|no such) host",
+    r"\bconnect|\bresolve|\brefused|\bunreachable|\bno route|\breset by|\b(unknown|no such) host",
     re.IGNORECASE,
 )
-"""Words of those who could not reach somebody; who got an error back did reach him."""
+"""Words of those who could not reach somebody; who got an error back, or waited too long for an answer, did."""
 TOLD = 0.02
 """Share of the requests that has to go wrong beyond what is usual before anything is accounted to anybody."""
 CARRIED = 0.5

@@ -1,0 +1,140 @@
+"""What the agents share and may spend, and that the model is only asked where the prior is in doubt."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import msgspec
+import server
+
+from aetia.model.diagnosis import Diagnosis, make_evidence
+from aetia.model.entity import service
+from aetia.model.journal import Answered, Asked, Believed, ModelAnswer, ModelCall, ToolAnswer, ToolCall
+from aetia.reason._llm_board import MOST_MOVED
+from aetia.reason.models.openai import OpenAIModel
+from aetia.reason.models.wire import estimated
+from aetia.reason.policies.llm import Llm
+from aetia.reason.policy import Limits
+from aetia.reason.run import run
+from conftest import ROOT, SCAPEGOAT, Scene
+
+
+class OneAtATime:
+    """A model that is asked serially, for comparison."""
+
+    def __init__(self, model: OpenAIModel) -> None:
+        self._model, self._lock = model, threading.Lock()
+
+    def answer(self, call: ModelCall, timeout_s: float) -> ModelAnswer:
+        with self._lock:
+            return self._model.answer(call, timeout_s)
+
+
+class Nothing:
+    """A system in which tools find nothing."""
+
+    def answer(self, call: ToolCall) -> ToolAnswer:
+        return ToolAnswer()
+
+
+def many(prior: Diagnosis, count: int) -> Diagnosis:
+    one = prior.hypotheses[0]
+    names = [f"service-{at:02d}" for at in range(count)]
+    crowd = tuple(msgspec.structs.replace(one, entity=service(name), probability=0.1, evidence=()) for name in names)
+    return msgspec.structs.replace(prior, hypotheses=crowd, roots=(0,), evidence=(), propagation=())
+
+
+def test_nobody_is_asked_where_the_prior_is_sure(scene: Scene) -> None:
+    sure = msgspec.structs.replace(scene.prior.hypotheses[0], probability=0.95)
+    scene.prior = msgspec.structs.replace(scene.prior, hypotheses=(sure, *scene.prior.hypotheses[1:]))
+    with server.Scripted(server.engineer) as scripted:
+        scene.investigate(OpenAIModel(scripted.url, "scripted"))
+        assert scripted.requests == [] and scene.closed.calls == 0
+
+
+def test_without_a_model_the_prior_stands(scene: Scene) -> None:
+    diagnosis = scene.investigate(None)
+    assert [item.entity for item in diagnosis.hypotheses] == [item.entity for item in scene.prior.hypotheses]
+    assert "model-dependency" in scene.warned
+
+
+def test_agents_work_side_by_side(scene: Scene) -> None:
+    prior, seconds = many(scene.prior, 12), {}
+    with server.Scripted(server.gives_up, latency_s=0.05) as scripted:
+        model = OpenAIModel(scripted.url, "scripted")
+        for kind, asked in (("together", model), ("serially", OneAtATime(model))):
+            began = time.monotonic()
+            run(prior, Llm(), Nothing(), name="llm", model=asked, limits=Limits(deadline_s=30))
+            seconds[kind] = time.monotonic() - began
+    assert seconds["serially"] > 3 * seconds["together"]
+
+
+def test_no_context_grows_with_the_incident(scene: Scene) -> None:
+    long = "ein sehr langer Name " * 40
+    prior = many(scene.prior, 60)
+    item = scene.prior.evidence[0]
+    facts = tuple(
+        make_evidence(
+            about=service(f"service-{at % 40:02d}"), polarity="for", strength=0.5, result={"n": at}, query=item.query,
+            claim=msgspec.structs.replace(item.claim, text=f"{at} {long}"),
+        )
+        for at in range(500)
+    )  # fmt: skip
+    scene.prior = msgspec.structs.replace(prior, evidence=facts)
+    with server.Scripted(server.chatterbox) as scripted:
+        scene.investigate(OpenAIModel(scripted.url, "scripted"), max_calls=3000, max_tokens=10_000_000, deadline_s=60)
+    calls = scene.model_calls()
+    agents = {call.agent for call in calls if call.agent.startswith("node:")}
+    assert len(agents) == 32 and len(calls) > 64
+    assert max(estimated(call) + call.max_tokens for call in calls) <= 8_000
+    assert max(len(msgspec.json.encode(request)) / 4 for request in scripted.requests) <= 8_000
+
+
+def test_what_one_agent_asked_is_not_asked_again_for_another(scene: Scene) -> None:
+    with server.Scripted(server.nosy) as scripted:
+        scene.investigate(OpenAIModel(scripted.url, "scripted"))
+    asked = [e.request for e in scene.events if isinstance(e, Asked) and isinstance(e.request, ToolCall)]
+    keys = [(call.tool, msgspec.json.encode(call.args)) for call in asked]
+    assert len(keys) == len(set(keys))
+    assert not [e for e in scene.events if isinstance(e, Answered) and isinstance(e.answer, ToolAnswer)
+                and e.answer.error is not None and e.answer.error.category == "repeated"]  # fmt: skip
+
+
+def test_beliefs_move_by_evidence_of_tools_alone_and_not_far(scene: Scene) -> None:
+    with server.Scripted(server.engineer) as scripted:
+        scene.investigate(OpenAIModel(scripted.url, "scripted"))
+    moves = [event for event in scene.events if isinstance(event, Believed) and event.because]
+    of_prior = {item.id for item in scene.prior.evidence}
+    assert moves and all(not set(event.because) & of_prior for event in moves)
+    for name in {event.entity for event in moves}:
+        mine = [event for event in moves if event.entity == name]
+        odds = [belief / (1 - belief) for belief in (mine[0].before, mine[-1].after)]
+        assert max(odds) / min(odds) <= 2.72**MOST_MOVED
+
+
+def test_calls_and_tokens_are_kept_to(scene: Scene) -> None:
+    with server.Scripted(server.engineer) as scripted:
+        model = OpenAIModel(scripted.url, "scripted")
+        scene.investigate(model, max_calls=30)
+        assert scene.closed.calls <= 30 and scene.closed.outcome == "answered"
+        scene.investigate(model, max_tokens=40_000)
+        assert scene.closed.tokens <= 40_000 and "budget" in scene.warned
+
+
+def test_a_person_s_wish_comes_first_and_an_exclusion_is_kept(scene: Scene) -> None:
+    from aetia.model.journal import Steer
+    from aetia.reason.engine import Given, investigate
+
+    work = investigate(scene.prior, Llm(), name="llm")
+    asked = next(work)
+    steers = (Steer(wish="exclude", entity=scene.prior.hypotheses[0].entity.name),)
+    answers = tuple(ToolAnswer() for _ in asked)
+    asked = work.send(Given(answers=answers, at_s=0.1, steers=steers))
+    assert {item.request.agent for item in asked} and SCAPEGOAT in {item.request.agent[5:] for item in asked}
+    try:
+        while True:
+            given = tuple(ModelAnswer() if isinstance(i.request, ModelCall) else ToolAnswer() for i in asked)
+            asked = work.send(Given(answers=given, at_s=0.2))
+    except StopIteration as end:
+        assert ROOT not in {item.entity.service for item in end.value.hypotheses[:1]}
