@@ -29,8 +29,9 @@ from aetia.reason.precedents import (
 
 NAMES = ("amber", "birch", "cedar", "dahlia", "elder", "fern", "gorse", "hazel")
 NEW_NAMES = st.lists(
-    st.text(string.ascii_lowercase, min_size=9, max_size=14), min_size=len(NAMES), max_size=len(NAMES), unique=True
-)
+    st.text(string.ascii_lowercase, min_size=9, max_size=14).filter(lambda name: name != "exception"),
+    min_size=len(NAMES), max_size=len(NAMES), unique=True,
+)  # fmt: skip
 EDGES = st.lists(st.tuples(st.sampled_from(range(8)), st.sampled_from(range(8))), max_size=12)
 TOKENS = st.frozensets(
     st.tuples(st.sampled_from(["template", "own", "seen", "sli", "shape", "fault"]), st.sampled_from("abcdef")).map(":".join),
@@ -75,6 +76,11 @@ def test_a_fingerprint_knows_neither_names_nor_the_order_of_hops(
     assert mark_of(diagnosis_of(NAMES, edges)) == mark_of(diagnosis_of(names, shuffled))
     said = " ".join(mark_of(diagnosis_of(names, edges)).tokens)
     assert not any(name in said for name in names)
+
+
+def test_a_component_that_is_called_like_a_fault_hides_no_fault() -> None:
+    odd = ["exception", *NAMES[1:]]
+    assert mark_of(diagnosis_of(odd, [(0, 1)])) == mark_of(diagnosis_of(NAMES, [(0, 1)]))
 
 
 def test_the_shape_tells_a_chain_from_a_fan_and_its_direction() -> None:

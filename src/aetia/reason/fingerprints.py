@@ -61,9 +61,9 @@ def fingerprint(diagnosis: Diagnosis, hypothesis: Hypothesis) -> Fingerprint:
     tokens = {f"shape:{shape(diagnosis.propagation, hypothesis.entity, entries)}"}
     tokens.add(f"depth:{_depth(diagnosis.propagation, hypothesis.entity)}")
     if hypothesis.fault is not None:
-        tokens.add(f"fault:{_word(hypothesis.fault, names)}")
+        tokens.add(f"fault:{_word(hypothesis.fault)}")
     for item in diagnosis.evidence:
-        kind = f"{_word(item.query.channel, names)}:{_word(item.claim.what, names)}:{item.claim.direction}"
+        kind = f"{_word(item.query.channel)}:{_word(item.claim.what)}:{item.claim.direction}"
         tokens.add(f"seen:{kind}")
         if item.id in own and item.polarity == "for":
             tokens.add(f"own:{kind}")
@@ -203,5 +203,6 @@ def _texts(item: Evidence) -> list[str]:
     return [text for text in held if isinstance(text, str) and text]
 
 
-def _word(text: str, names: Sequence[str]) -> str:
+def _word(text: str, names: Sequence[str] = ()) -> str:
+    """One word of a token; `names` are hidden where the text may hold some, which our own vocabulary does not."""
     return re.sub(r"[^a-z0-9<>*_.-]+", "_", template(text, names))[:LONGEST_WORD]
