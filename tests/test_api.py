@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pytest
 
@@ -205,3 +206,16 @@ def cut(telemetry: Telemetry, window: Window) -> Telemetry:
         return table.filter(pc.and_(pc.greater_equal(time, window.start_ns), pc.less(time, window.end_ns)))
 
     return replace(telemetry, spans=keep(telemetry.spans), logs=keep(telemetry.logs), metrics=keep(telemetry.metrics))
+
+
+def test_a_case_s_own_baselines_per_table_outlive_the_cut_of_the_common_one(labelled: Loaded) -> None:
+    case = labelled.case
+    assert case.baseline is not None and case.incident is not None
+    own = {"metrics": (Window(case.baseline.start_ns, case.baseline.end_ns - 60 * NS_PER_SECOND),)}
+    longer = Window(case.baseline.start_ns - 3600 * NS_PER_SECOND, case.baseline.end_ns)
+    cut_short = Loaded(case=msgspec.structs.replace(case, baseline=longer, baselines=own), telemetry=labelled.telemetry)
+    found = investigate(cut_short, localizer="error_logs")
+    assert found.view is not None and found.view.baseline_of("metrics") == own["metrics"]
+    assert any("was cut to" in line for line in found.diagnosis.missing)
+    given = investigate(cut_short, localizer="error_logs", baseline=case.baseline)
+    assert given.view is not None and given.view.baseline_of("metrics") == (case.baseline,)

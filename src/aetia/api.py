@@ -224,8 +224,10 @@ def view_of(loaded: Loaded, facts: Facts, incident: Incident, *, baseline_given:
     """The view of one incident; the case's own baselines per table hold unless the caller gave a baseline."""
     from aetia.signals.view import View
 
-    case = loaded.case
-    own = {} if baseline_given or case.baseline not in (None, incident.baseline) else dict(case.baselines)
+    case, used = loaded.case, incident.baseline
+    # Cut to the data it is still the case's own; one that was found or given is another.
+    same = case.baseline is None or (case.baseline.start_ns <= used.start_ns and used.end_ns <= case.baseline.end_ns)
+    own = dict(case.baselines) if same and not baseline_given else {}
     return View(facts, (incident.baseline,), incident.window, baselines=own)
 
 
