@@ -27,7 +27,7 @@ from aetia.reason.run import run
 
 
 class Serial:
-    """One turn at a time; counts turns and the largest context."""
+    """One turn at a time, for comparison."""
 
     def __init__(self, model: OpenAIModel) -> None:
         self._model, self._lock = model, threading.Lock()

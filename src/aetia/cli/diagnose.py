@@ -113,10 +113,10 @@ def _checked(output: Path | None, pursuit: Pursuit) -> Model | None:
         if pursuit.journal is not None:
             raise UsageError("--journal needs --policy: there is nothing to write down without an investigation.")
         return None
-    plugins.find("policy", pursuit.policy)
+    found = plugins.find("policy", pursuit.policy)
     from aetia.reason.models import configured
 
-    wanted = configured.required if pursuit.policy == "llm" else configured.configured
+    wanted = configured.required if "model" in found.needs else configured.configured
     return wanted(pursuit.model_url, pursuit.model)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from aetia.cli.output import Format, check_place, columns, emit, format_for
+from aetia.cli.output import Format, check_place, columns, emit, emit_text, format_for
 from aetia.model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def incident(
     if postmortem:
         from aetia.report.postmortem import postmortem as tell
 
-        _write(_render(tell(events), form), output, quiet=quiet)
+        emit_text(_render(tell(events), form), output, quiet=quiet)
     else:
         emit(diagnosis, None, form, output, quiet=quiet)
     return 1 if diagnosis.abstained is not None else 0
@@ -64,15 +63,3 @@ def _render(found: Postmortem, form: Format) -> str:
     if form == "markdown":
         return postmortems.to_markdown(found)
     return postmortems.to_html(found) if form == "html" else postmortems.to_text(found, width=columns())
-
-
-def _write(text: str, output: Path | None, *, quiet: bool) -> None:
-    from aetia.report.writing import write_atomic
-
-    if output is None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-        return
-    write_atomic(output, text)
-    if not quiet:
-        print(f"aetia: wrote {output}", file=sys.stderr)

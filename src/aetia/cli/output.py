@@ -56,7 +56,11 @@ def emit(diagnosis: Diagnosis, view: View | None, form: Format, output: Path | N
 
         Console(width=columns(), highlight=False).print(page(diagnosis))
         return
-    text = render(diagnosis, view, form, width=columns())
+    emit_text(render(diagnosis, view, form, width=columns()), output, quiet=quiet)
+
+
+def emit_text(text: str, output: Path | None, *, quiet: bool) -> None:
+    """Print a page, or write it to the file and say so."""
     if output is None:
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -78,7 +78,3 @@ def opened(events: Sequence[Event]) -> Opened:
 def closed(events: Sequence[Event]) -> Closed | None:
     """The last event of a journal that was finished, else None."""
     return events[-1] if events and isinstance(events[-1], Closed) else None
-
-
-def of_type(events: Sequence[Event], kind: type[msgspec.Struct]) -> Iterator[Event]:
-    return (event for event in events if isinstance(event, kind))

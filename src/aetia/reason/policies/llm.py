@@ -38,7 +38,7 @@ Looks = Generator[Questions, tuple[Answer, ...], None]
 
 
 @plugin(
-    "policy", summary="agents of a language model for components in doubt, joined bottom-up",
+    "policy", needs=("model",), summary="agents of a language model for components in doubt, joined bottom-up",
     source="RCLAgent v2 (arXiv 2605.14866), AMER-RCL (arXiv 2601.02732)", cost="2 to 6 turns of a model per component",
 )  # fmt: skip
 class Llm:

@@ -1,4 +1,4 @@
-"""Rules: the investigation of an experienced engineer without a model. The default policy.
+"""Rules: the investigation of an experienced engineer without a model.
 
 Walks from where users are hurt, and from the leader of the prior, down the calls that trouble came along, one hop at a
 time, and splits the blame on the way between what began at a service and what it got from those it calls. Where the
