@@ -14,12 +14,14 @@ from aetia.ingest.case import write_case
 from aetia.ingest.reader import Loaded
 from aetia.lab.sim.suites import generate
 from aetia.lab.sim.system import make_system
+from aetia.localize.localizer import Localization
 from aetia.model.case import Case
-from aetia.model.diagnosis import Diagnosis
+from aetia.model.diagnosis import Diagnosis, Incident
 from aetia.model.errors import UnknownPlugin, UsageError
 from aetia.model.tables import Telemetry
 from aetia.model.window import NS_PER_SECOND, Window
 from aetia.report.interchange import to_json
+from aetia.signals.view import View
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,22 @@ def test_evidence_of_a_written_diagnosis_holds_on_its_source(unlabelled: Loaded,
     results = recheck_sources(path, unlabelled)
     assert len(results) == len(diagnosis.evidence) > 0
     assert [item.why for item in results if not item.holds] == []
+
+
+class Silent:
+    """A localizer that names nobody."""
+
+    def localize(self, view: View, incident: Incident, *, seed: int = 0) -> Localization:
+        return Localization(abstained="nobody is named")
+
+
+def test_an_abstention_still_proves_who_was_hurt_and_how_badly(unlabelled: Loaded) -> None:
+    found = aetia.diagnose(unlabelled, localizer=Silent())
+    assert found.abstained == "nobody is named" and found.incident is not None and found.incident.breaches
+    held = {item.id for item in found.evidence}
+    assert {breach.evidence for breach in found.incident.breaches} | {found.impact.evidence} == held
+    assert [item.holds for item in recheck_sources(found, unlabelled)] == [True] * len(held)
+    assert found.severity is not None and found.severity.level != "unknown" and found.severity.lasts is not None
 
 
 def test_windows_of_the_case_hold_and_those_of_the_caller_come_first(labelled: Loaded) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
 
 from aetia import plugins, timespec
 from aetia.model.diagnosis import Cost, Diagnosis, DroppedRows, Impact, Incident
-from aetia.model.errors import UsageError
+from aetia.model.errors import ReportError, UsageError
 from aetia.model.tables import Telemetry
 from aetia.model.window import NS_PER_SECOND, Window
 from aetia.parallel import side_by_side
@@ -19,10 +21,12 @@ from aetia.report.wording import duration_ns, moment
 from aetia.report.wording import window as words_of
 
 if TYPE_CHECKING:
-    from aetia.detect.detector import Detector
+    from aetia.detect._proof import Proof
+    from aetia.detect.sli import SliDetector
     from aetia.ingest.reader import Loaded
     from aetia.localize.localizer import Localization, Localizer
     from aetia.model.journal import Event, Steer
+    from aetia.reason.memory import IncidentMemory
     from aetia.reason.policy import Limits, Policy
     from aetia.reason.run import Model
     from aetia.report.recheck import Recheck
@@ -111,7 +115,7 @@ def diagnose(
 
 
 def investigate(
-    source: Sources | Loaded,
+    source: Sources | Loaded | Investigation,
     *,
     baseline: WindowLike | None = None,
     incident: WindowLike | None = None,
@@ -121,23 +125,30 @@ def investigate(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Investigation:
-    """Like `diagnose`, and hands out the view and the facts as well; the HTML page needs them."""
+    """Like `diagnose`, and hands out the view and the facts as well; the HTML page needs them.
+
+    An `Investigation` as the source means its telemetry, which is not read again: another incident in it, such as one
+    of its `others`. Investigations of the same facts share what tools answered about the same windows.
+    """
     from aetia.ingest.reader import Loaded
-    from aetia.signals.view import Facts
+    from aetia.localize._assess import assessed
 
     if sum(given is not None for given in (incident, since, at)) > 1:
         raise UsageError("--incident, --since and --at exclude one another; give one of them.")
     method, name = _localizer(localizer)
     say = progress or _silent
     began = time.perf_counter()
-    paths = () if isinstance(source, Loaded) else _paths(source)
     say("reading telemetry")
-    loaded = source if isinstance(source, Loaded) else _read(paths)
-    facts = Facts(loaded.telemetry)
-    facts.build()
+    if isinstance(source, Investigation):
+        paths, loaded, facts = source.diagnosis.source, source.loaded, source.facts
+    else:
+        paths = () if isinstance(source, Loaded) else _paths(source)
+        loaded = source if isinstance(source, Loaded) else _read(paths)
+        facts = _facts(loaded)
     say("finding the incident")
     notes: list[str] = []
-    chosen, others = _choose(loaded, facts, notes, baseline=baseline, incident=incident, since=since, at=at)
+    proof, others = _choose(loaded, facts, notes, baseline=baseline, incident=incident, since=since, at=at)
+    chosen = proof.incident if proof is not None else None
     view = view_of(loaded, facts, chosen, baseline_given=baseline is not None) if chosen is not None else None
     say("localizing the root cause")
     if chosen is None or view is None:
@@ -149,11 +160,12 @@ def investigate(
         source=paths,
         localizer=name,
         incident=chosen,
-        hypotheses=found.hypotheses,
+        hypotheses=assessed(found.hypotheses, found.roots, {item.id: item for item in found.evidence}),
         roots=found.roots,
-        evidence=found.evidence,
+        evidence=(*found.evidence, *(proof.evidence if proof is not None else ())),
         propagation=found.propagation,
-        impact=impact_of(chosen),
+        impact=(proof.impact if proof is not None else None) or impact_of(chosen),
+        severity=proof.severity if proof is not None else None,
         rejected=found.rejected,
         abstained=found.abstained,
         missing=(*found.missing, *notes, *(_gaps(view) if view is not None else ()), *_mention(others)),
@@ -174,25 +186,40 @@ def pursue(
     tell: Callable[[Event], None] = lambda event: None,
     steers: Callable[[], Sequence[Steer]] = tuple,
     progress: Progress | None = None,
+    options: Mapping[str, Any] | None = None,
+    question: str = "",
+    memory: IncidentMemory | None = None,
+    system: str = "",
 ) -> Investigation:
     """Investigate what `investigate` found: a policy asks the telemetry, moves beliefs and settles the ranking.
 
     `tell` hears every event of the journal, `steers` is asked for wishes of a person, `model` answers policies that use
-    a language model. Where there is no incident or no answer to start from, nothing is asked. The diagnosis of the
-    result is that of the investigation.
+    a language model. `options` are what a policy given by name is made with, plain values that the journal keeps. A
+    `question` of a person is answered by the model when the policy has ended, in the last event (`Closed.answer`).
+    `memory` gives precedents, which order questions and move no belief; those of a `system` of the same name count in
+    full. It is read alone, and a file that cannot be read is named in `missing`.
+    Where there is no incident or no answer to start from, nothing is asked. The diagnosis of the result is that of the
+    investigation.
     """
+    from aetia.reason.answering import Answering
     from aetia.reason.checks.registry import default_checks
+    from aetia.reason.making import make_policy, recorded
     from aetia.reason.run import run
     from aetia.reason.toolbox import ViewTools
 
     view, prior = found.view, found.diagnosis
     if view is None or prior.abstained is not None:
         return found
-    made = cast("Policy", plugins.create("policy", policy)) if isinstance(policy, str) else policy
+    if isinstance(policy, str):
+        name, made = policy, make_policy(policy, options, question)
+    else:
+        name, made = type(policy).__name__, Answering(policy) if question else policy
     (progress or _silent)("investigating")
+    if memory is not None:
+        prior = _remembered(found, memory, system)
     diagnosis = run(
-        prior, made, ViewTools(view), name=policy if isinstance(policy, str) else type(policy).__name__, limits=limits,
-        seed=seed, checks=default_checks(), model=model, steers=steers, tell=tell,
+        prior, made, ViewTools(view, shared=True), name=name, limits=limits, seed=seed, checks=default_checks(),
+        model=model, steers=steers, tell=tell, options=recorded(options or {}), question=question,
     )  # fmt: skip
     return replace(found, diagnosis=diagnosis)
 
@@ -265,6 +292,26 @@ def _read(paths: tuple[str, ...]) -> Loaded:
     return loaded[0]
 
 
+def _facts(loaded: Loaded) -> Facts:
+    from aetia.signals.view import Facts
+
+    facts = Facts(loaded.telemetry)
+    facts.build()
+    return facts
+
+
+def _remembered(found: Investigation, memory: IncidentMemory, system: str) -> Diagnosis:
+    """The diagnosis with precedents; a memory that cannot be read must not end an investigation, and is named."""
+    from aetia.reason.memory import situation_of
+
+    assert found.view is not None
+    try:
+        told = memory.precedents(found.diagnosis, situation_of(found.view, system))
+    except ReportError as error:
+        return msgspec.structs.replace(found.diagnosis, missing=(*found.diagnosis.missing, f"precedents: {error}"))
+    return msgspec.structs.replace(found.diagnosis, precedents=told)
+
+
 def _silent(stage: str) -> None:
     """The default for `progress`."""
 
@@ -285,9 +332,9 @@ def _choose(
     incident: WindowLike | None,
     since: str | None,
     at: str | int | None,
-) -> tuple[Incident | None, tuple[Incident, ...]]:
-    """The incident to diagnose (None when nobody was hurt) and the others in the data; `notes` gets what was
-    done to the windows."""
+) -> tuple[Proof | None, tuple[Incident, ...]]:
+    """The incident to diagnose with its proof (None when nobody was hurt) and the others in the data; `notes` gets what
+    was done to the windows."""
     extent = extent_of(loaded.telemetry)
     if extent is None:
         return None, ()
@@ -303,17 +350,19 @@ def _choose(
     if before is None and not case.baselines:
         _leave_a_baseline(wanted, extent)
     wanted, before = _cut("incident", wanted, extent, notes), _cut("baseline", before, extent, notes)
-    detector = cast("Detector", plugins.create("detector", DETECTOR))
-    found = detector.detect(facts, baseline=before, incident=wanted, sli=dict(case.sli))
+    detector = cast("SliDetector", plugins.create("detector", DETECTOR))
+    sli = dict(case.sli)
+    found = detector.detect(facts, baseline=before, incident=wanted, sli=sli)
     if point is None:
-        return _latest(found)
-    holding = [item for item in found if item.window.contains(point)]
-    if holding:
-        return holding[-1], tuple(item for item in found if item is not holding[-1])
-    window = Window(point, min(point + AT_LENGTH_NS, extent.end_ns))
-    _check(window, before, extent, own_baseline=own)
-    measured = detector.detect(facts, baseline=before, incident=window, sli=dict(case.sli))
-    return (measured[0] if measured else None), tuple(found)
+        chosen, others = _latest(found)
+    elif holding := [item for item in found if item.window.contains(point)]:
+        chosen, others = holding[-1], tuple(item for item in found if item is not holding[-1])
+    else:
+        window = Window(point, min(point + AT_LENGTH_NS, extent.end_ns))
+        _check(window, before, extent, own_baseline=own)
+        measured = detector.detect(facts, baseline=before, incident=window, sli=sli)
+        chosen, others = (measured[0] if measured else None), tuple(found)
+    return (detector.prove(facts, chosen, baseline=before, sli=sli) if chosen is not None else None), others
 
 
 def _latest(found: list[Incident]) -> tuple[Incident | None, tuple[Incident, ...]]:

@@ -43,7 +43,8 @@ class Plugin:
 def plugin(
     kind: Kind, *, summary: str = "", needs: tuple[str, ...] = (), source: str = "", cost: str = ""
 ) -> Callable[[T], T]:
-    """Mark a class or factory as an algorithm. `needs` names what it cannot work without: tables, or a `model`."""
+    """Mark a class or factory as an algorithm. `needs` names what it cannot work without: tables,
+    a `model`, or a trained `scorer`."""
 
     def mark(target: T) -> T:
         name = target.__module__.rsplit(".", 1)[-1]

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aetia import plugins
 from aetia.bench import report, run
 from aetia.bench.additions import added, consistency, pass_at, pass_hat
+from aetia.bench.budgets import abstention
 from aetia.bench.facts import decisive_facts
+from aetia.bench.journals import journal_name
+from aetia.bench.messages import Task
 from aetia.bench.methods import Method, methods, parse_method
 from aetia.bench.result import BenchResult, PolicyResult, Row, read_result
 from aetia.bench.scoring import Answer, Score
 from aetia.cli.bench import app
+from aetia.cli.replay import replay as again
+from aetia.ingest.case import write_case
+from aetia.model.case import Case
 from aetia.model.errors import BenchError, UnknownPlugin, UsageError
+from aetia.model.tables import Telemetry
 from aetia.reason.checks.registry import TITLES
+from aetia.reason.journals import closed, opened, read_journal
 
 _HEAD = """
 import msgspec
@@ -138,7 +148,8 @@ def test_costs_are_measured_per_investigation(result: BenchResult) -> None:
     found = investigations(result, "toy_store")
     assert (found.calls_mean, found.tokens_mean) == (3.0, 0.0)
     assert found.added_s_p50 is not None and 0 < found.added_s_p50 < 5
-    assert found.effectiveness_calls == pytest.approx(0.5 * (1 - 3 / 200))
+    assert found.budgets["calls"].area.value == pytest.approx(0.5 * (1 - 3 / 200))
+    assert found.budgets["calls"].curve[:2] == ((0.0, 0.0), (5.0, 0.5)) and "tokens" not in found.budgets
     row = next(row for row in result.cases if row.policy == "toy_store")
     assert row.investigated is not None and row.seconds is not None and row.seconds >= row.investigated.added_s
 
@@ -218,6 +229,77 @@ def test_any_and_all_of_k_runs_by_hand() -> None:
     assert [pass_at(4, 1, k) for k in (1, 2, 4)] == [0.25, 0.5, 1.0]
     assert [pass_hat(4, 3, k) for k in (1, 2, 4)] == [0.75, 0.5, 0.0]
     assert pass_at(3, 0, 2) == 0.0 and pass_hat(3, 3, 3) == 1.0
+
+
+def test_a_kept_journal_is_replayed_to_the_same_diagnosis(policies: Path, suite: Path, tmp_path: Path) -> None:
+    kept, out = tmp_path / "journals", tmp_path / "run.json"
+    found = run(
+        suite, "toy_tie", policies=["toy_store", "toy_raises"], seeds=2, detector="toy_sli", jobs=2, journals=kept,
+        perturb=["none", "late=60"], json_path=out,
+    )  # fmt: skip
+    rows = [row for row in found.cases if row.investigated is not None]
+    assert len({row.investigated.journal for row in rows if row.investigated}) == len(rows) == 4 * 2 * 2
+    for row in rows:
+        assert row.investigated is not None and row.investigated.journal is not None
+        events = read_journal(kept / row.investigated.journal)
+        assert opened(events).seed == row.repeat and closed(events) is not None
+        assert again(kept / row.investigated.journal, quiet=True, output=tmp_path / "out.json") == 0
+        assert row.investigated.course[-1].right == row.correct
+    broken = [path for path in kept.rglob("*.jsonl") if "toy_raises" in path.name]
+    assert len(broken) == 16 and all(closed(read_journal(path)) is None for path in broken)
+    assert rows[0].investigated is not None
+    lost = kept / str(rows[0].investigated.journal)
+    lost.unlink()
+    ran: list[str] = []
+    run(
+        suite, "toy_tie", policies=["toy_store", "toy_raises"], seeds=2, detector="toy_sli", jobs=1, journals=kept,
+        perturb=["none", "late=60"], json_path=out,
+        progress=lambda state: ran.append(state.row.case) if state.row else None,
+    )  # fmt: skip
+    assert ran == [rows[0].case] and lost.is_file()
+
+
+def test_names_that_no_file_can_have_stay_apart() -> None:
+    task = Task(
+        reader="case", path=".", case="a/b", localizers=(), onset="detected", perturbation="late=60", detector="sli",
+        seed=0, timeout_s=1.0, suite="x:y",
+    )  # fmt: skip
+    names = {
+        journal_name(msgspec.structs.replace(task, case=case), Method("explain", "rules", 2))
+        for case in ("a/b", "a_b", "a:b", "a" * 300, "a" * 301)
+    }
+    assert len(names) == 5 and all(name.count("/") == 1 and len(name) < 300 for name in names)
+
+
+def test_parts_of_a_suite_are_shown_apart(
+    policies: Path, case_of: Callable[..., Case], tmp_path: Path, telemetry_of: Callable[..., Telemetry]
+) -> None:
+    for name, root, group in (("a", "store", "late"), ("b", "cart", "silent")):
+        write_case(tmp_path / "parts" / name, case_of(name, root, group=group), telemetry_of(root))
+    found = run(tmp_path / "parts", "toy_tie", policies="toy_store", detector="toy_sli", jobs=1)
+    whole = found.find("toy_tie", policy="toy_store")
+    assert {name: part.ac1.value for name, part in whole.by_group.items()} == {"late": 1.0, "silent": 0.0}
+    gained = investigations(found, "toy_store").by_group
+    assert gained["late"].ac1_difference.value == 1.0 and gained["silent"].ac1_difference.value == 0.0
+    assert "group late" in report(found) and "By group of the suite" in report(found)
+
+
+def test_who_withholds_wrong_answers_alone_lowers_the_risk() -> None:
+    prior = [stated("a", 0.9, True), stated("b", 0.8, False), stated("c", 0.4, False), stated("d", 0.3, True)]
+    wise = [stated("a", 0.9, True), stated("b", None, False), stated("c", None, False), stated("d", 0.3, True)]
+    found = abstention(wise, prior, 200)
+    assert found is not None
+    assert (found.coverage.value, found.risk.value) == (-0.5, -0.5)
+    assert found.aurc.value == pytest.approx(-(0 + 1 / 2 + 2 / 3 + 2 / 4) / 4)
+    assert (found.silenced_wrong, found.silenced_right) == (2, 0)
+    assert abstention(prior, prior, 50) is not None and abstention(wise, [], 50) is None
+
+
+def stated(case: str, confidence: float | None, correct: bool) -> Row:
+    return Row(
+        kind="fault", outcome="abstained" if confidence is None else "answered", cluster=case, suite="s", system="x",
+        case=case, localizer="l", ranks=(1 if correct else 3,), correct=correct, confidence=confidence,
+    )  # fmt: skip
 
 
 def repeat(case: str, number: int, correct: bool) -> Row:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aetia.bench.calibration import effectiveness, reliability, risk_coverage, utility
+from aetia.bench.calibration import reliability, risk_coverage, utility
 from aetia.bench.scoring import Score
 
 
@@ -62,10 +62,6 @@ def test_silence_costs_nothing_and_a_wrong_answer_costs_what_it_costs() -> None:
     assert utility([right, wrong], 4) == -1.5
     assert utility([crashed], 1) == -1.0
     assert utility([], 1) is None
-
-
-def test_effectiveness_pays_for_solving_early() -> None:
-    assert effectiveness([said(None, True), said(None, False)], [30.0, 1.0], 60.0) == pytest.approx(0.25)
 
 
 @settings(max_examples=80, deadline=None)

@@ -273,7 +273,7 @@ def test_an_internal_error_is_told_from_an_abstention(incident: Path, tmp_path: 
 
 
 def test_an_interruption_is_said_in_one_word_and_leaves_nothing_half_written(tmp_path: Path) -> None:
-    command = [*PROGRAM, "lab", "sim", str(tmp_path / "suite"), "--cases", "50"]
+    command = [*PROGRAM, "lab", "sim", str(tmp_path / "suite"), "--cases", "5000"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         assert running.stderr.readline().startswith("aetia: simulating")  # the first second is over

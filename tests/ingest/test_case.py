@@ -206,3 +206,13 @@ def test_two_cases_of_one_name_are_told_apart_by_their_folder(tmp_path: Path) ->
         with pytest.raises(IngestError, match=f"{first} and {second} are both called"):
             CaseReader().load(tmp_path, wanted)
     assert CaseReader().load(second).case.id == a_case().id
+
+
+def test_the_group_of_a_case_is_kept_and_one_without_writes_none(tmp_path: Path) -> None:
+    for name, group in (("a", "late"), ("b", None)):
+        case = Case(
+            id=name, baseline=Window(T0, T0 + SECOND), incident=Window(T0 + SECOND, T0 + 2 * SECOND), group=group
+        )
+        folder = write_case(tmp_path / name, case, telemetry())
+        assert CaseReader().load(folder).case.group == group
+        assert ("group" in json.loads((folder / "case.json").read_bytes())) == (group is not None)

@@ -9,6 +9,7 @@ from aetia.model.diagnosis import Claim, Query, make_evidence
 from aetia.model.journal import ToolAnswer
 from aetia.reason.experts import logs, metrics
 from aetia.reason.experts.collaborate import MOST, collaborate
+from aetia.reason.experts.heard import assessment, heard
 from aetia.reason.experts.verdict import Modality, Verdict
 
 
@@ -67,3 +68,20 @@ def test_an_exception_that_is_new_is_a_logical_error() -> None:
     line = {"change": "new", "telling": 0.8, "severity": "error", "exception": "KeyError", "first_s": 3.0}
     found = logs.verdict("shop", answer(line))
     assert (found.abnormal, found.fault_class, found.onset_s) == (True, "C", 3.0)
+
+
+def test_the_three_questions_are_answered_together_each_with_its_evidence() -> None:
+    joint = collaborate("shop", [says("traces", True, own=True), says("metrics", True), says("logs", False)])
+    found = assessment(joint)
+    assert (found.abnormal, found.abnormal_by) == (True, ("E-metrics", "E-traces"))
+    assert (found.origin, found.origin_by) == (True, ("E-traces",))
+    assert found.severity == 1.0 and set(found.triage_by) <= {"E-traces", "E-metrics"} and found.conflicts
+    well = assessment(collaborate("shop", [says("traces", False), says("metrics", None)]))
+    assert (well.abnormal, well.abnormal_by, well.severity, well.origin) == (False, ("E-traces",), None, None)
+
+
+def test_experts_are_heard_through_the_answers_that_are_there() -> None:
+    (question,) = metrics.questions("shop")
+    told = heard(["shop", "cart"], [(question, answer(series()))])
+    assert list(told) == ["shop"] and told["shop"].fault_class == "B" and told["shop"].severity == 0.9
+    assert heard(["shop"], [(question, ToolAnswer())]) == {}

@@ -145,3 +145,42 @@ def test_a_prior_without_candidates_is_left_alone() -> None:
     after, events = ruled(bare.diagnosis, found)
     assert after.abstained is not None
     assert not any(isinstance(event, Asked) for event in events)
+
+
+@functools.cache
+def emptied(hidden: str) -> api.Investigation:
+    """Users fail because one service returns early, without an error, which the telemetry hides in part."""
+    spec = FaultSpec(fault="early_return", service=EMPTY, onset_s=130.0, magnitude=0.95)
+    case, telemetry = simulate(replace(scenario("early_return"), faults=(spec,)))
+    case, telemetry = perturb.apply(hidden, case, telemetry)
+    return api.investigate(Loaded(case=case, telemetry=telemetry))
+
+
+EMPTY = "permit-svc"
+
+
+@pytest.mark.parametrize(
+    ("hidden", "tool"), [("hide_root_spans", "before_failure"), ("without=spans", "workload")], ids=["spans", "metrics"]
+)
+def test_a_leader_that_fails_over_an_early_answer_hands_the_blame_to_the_callee_that_gave_it(
+    hidden: str, tool: str
+) -> None:
+    found = emptied(hidden)
+    leader = found.diagnosis.hypotheses[0].entity.service
+    assert leader in callers_of(EMPTY)
+    after, events = ruled(found.diagnosis, found)
+    assert after.hypotheses[0].entity.service == EMPTY
+    assert found.view is not None
+    answer = ViewTools(found.view).answer(ToolCall(tool=tool, args={"service": leader}))
+    assert answer.evidence is not None
+    assert answer.evidence.id in after.hypotheses[0].evidence
+    assert all(item.holds for item in recheck(after, found.view))
+    assert replay(events) == after
+
+
+def test_a_leader_that_breaks_by_itself_keeps_the_blame() -> None:
+    found = investigated("exception")
+    after, events = ruled(found.diagnosis, found)
+    asked = {event.request.tool for event in events if isinstance(event, Asked) and isinstance(event.request, ToolCall)}
+    assert {"before_failure", "workload"} <= asked
+    assert after.hypotheses[0].entity.service == root("exception")

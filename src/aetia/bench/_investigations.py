@@ -16,7 +16,10 @@ def investigation_blocks(results: Sequence[Result]) -> list[Block]:
     items = [(result, result.investigations) for result in results if result.investigations is not None]
     if not items:
         return []
-    return [*_added(items), *_answers(items), *_costs(items), *_consistency(items), *_failures(items)]
+    return [
+        *_added(items), *_answers(items), *_costs(items), *_budgets(items), *_abstention(items), *_consistency(items),
+        *_failures(items),
+    ]  # fmt: skip
 
 
 def _label(item: Item) -> list[str]:
@@ -26,7 +29,8 @@ def _label(item: Item) -> list[str]:
 def _additions(found: PolicyResult) -> Iterator[tuple[str, Addition]]:
     if found.added is not None:
         yield "all", found.added
-    yield from found.by_class.items()
+    yield from ((f"class {name}", one) for name, one in found.by_class.items())
+    yield from ((f"group {name}", one) for name, one in found.by_group.items())
 
 
 def _added(items: Sequence[Item]) -> list[Block]:
@@ -35,7 +39,7 @@ def _added(items: Sequence[Item]) -> list[Block]:
          f"{one.wins} : {one.losses}", f"{one.mcnemar_p:.3g}"]
         for item in items for name, one in _additions(item[1])
     ]  # fmt: skip
-    header = ("policy", "onset", "fault class", "cases", "AC@1 difference", "Avg@5 difference",
+    header = ("policy", "onset", "part", "cases", "AC@1 difference", "Avg@5 difference",
               "only the policy : only the localizer", "McNemar p")  # fmt: skip
     return [Heading(3, "What a policy added to its localizer"), Table(header, rows)] if rows else []
 
@@ -53,16 +57,41 @@ def _answers(items: Sequence[Item]) -> list[Block]:
 
 def _costs(items: Sequence[Item]) -> list[Block]:
     rows: list[list[str]] = []
+    priced = any(found.cost_mean is not None for _, found in items)
     for item in items:
         found = item[1]
         spent = [f"{found.calls_mean:.1f}", f"{found.tokens_mean:.0f}"]
+        if priced:
+            spent.append(DASH if found.cost_mean is None else f"{found.cost_mean:.4g}")
         spent += [seconds_text(found.added_s_p50), seconds_text(found.added_s_p95)]
-        solved = (item[0].effectiveness_60s, found.effectiveness_calls, found.effectiveness_tokens)
         ended = ", ".join(f"{name} {count}" for name, count in found.outcomes.items())
-        rows.append([*_label(item), str(found.runs), *spent, *map(value, solved), ended or DASH])
-    header = ("policy", "onset", "runs", "calls", "tokens", "added p50 s", "added p95 s", "solved against 60 s",
-              "against calls", "against tokens", "how they ended")  # fmt: skip
+        rows.append([*_label(item), str(found.runs), *spent, ended or DASH])
+    header = ("policy", "onset", "runs", "calls", "tokens", *(("cost",) if priced else ()), "added p50 s",
+              "added p95 s", "how they ended")  # fmt: skip
     return [Heading(3, "What investigations cost"), Table(header, rows)]
+
+
+def _budgets(items: Sequence[Item]) -> list[Block]:
+    """The area under solved-against-budget, and the curve."""
+    rows = [
+        [*_label(item), f"{one.budget:g} {of}", interval(one.area), interval(one.added),
+         ", ".join(f"{value(share)} at {at:g}" for at, share in one.curve)]
+        for item in items for of, one in item[1].budgets.items()
+    ]  # fmt: skip
+    header = ("policy", "onset", "budget", "area", "added to the localizer's", "answer at hand right")
+    return [Heading(3, "Solved against budget, by the answer at hand"), Table(header, rows)] if rows else []
+
+
+def _abstention(items: Sequence[Item]) -> list[Block]:
+    """Risk and coverage against the localizer's; the figures of each stand among those of all methods."""
+    rows = [
+        [*_label(item), str(one.n), interval(one.coverage), interval(one.risk), interval(one.aurc),
+         str(one.silenced_wrong), str(one.silenced_right)]
+        for item in items if (one := item[1].abstention) is not None
+    ]  # fmt: skip
+    header = ("policy", "onset", "cases", "coverage difference", "risk difference", "AURC difference",
+              "wrong answers withheld", "right answers withheld")  # fmt: skip
+    return [Heading(3, "Abstention against the localizer"), Table(header, rows)] if rows else []
 
 
 def _consistency(items: Sequence[Item]) -> list[Block]:

@@ -10,13 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aetia.bench import calibration
+from aetia.bench.budgets import abstention, budgeted
 from aetia.bench.intervals import ClusterBootstrap, Estimate, mcnemar
 from aetia.bench.messages import Investigated
 from aetia.bench.result import Addition, Consistency, PolicyResult, Row
 from aetia.bench.scoring import case_values, counts_in_recall
 from aetia.reason.checks.registry import TITLES
-from aetia.reason.policy import Limits
 
 FACTS = ("root", "class", "path")
 Place = tuple[str, str, str]
@@ -33,21 +32,17 @@ def investigations(rows: Sequence[Row], prior: Sequence[Row], draws: int) -> Pol
         return None
     runs = [_Run(row, row.investigated) for row in rows if row.investigated is not None]
     seconds = [run.what.added_s for run in runs]
-    limits = Limits()
+    costs = [run.what.cost for run in runs if run.what.cost is not None]
     return PolicyResult(
         runs=len(runs), calls_mean=_mean(run.what.calls for run in runs),
-        tokens_mean=_mean(run.what.tokens for run in runs),
+        tokens_mean=_mean(run.what.tokens for run in runs), cost_mean=_mean(costs) if costs else None,
         added_s_p50=_quantile(seconds, 0.5), added_s_p95=_quantile(seconds, 0.95),
         outcomes=dict(sorted(Counter(run.what.outcome for run in runs).items())),
         added=added(rows, prior, draws),
-        by_class={
-            name: found for name in sorted({row.fault_class or "unknown" for row in rows if counts_in_recall(row)})
-            if (found := added([r for r in rows if (r.fault_class or "unknown") == name], prior, draws)) is not None
-        },
-        consistency=consistency(rows, draws),
-        effectiveness_calls=calibration.effectiveness(rows, [_spent(row, "calls") for row in rows], limits.max_calls),
-        effectiveness_tokens=calibration.effectiveness(rows, [_spent(row, "tokens") for row in rows], limits.max_tokens)
-        if any(run.what.tokens for run in runs) else None,
+        by_class=_added_by(rows, prior, draws, lambda row: row.fault_class or "unknown"),
+        by_group=_added_by(rows, prior, draws, lambda row: row.group),
+        consistency=consistency(rows, draws), budgets=budgeted(_by_case(rows), _by_case(prior), draws),
+        abstention=abstention(rows, prior, draws),
         faithfulness=_shares([run for run in runs if run.what.claims], _faithful, draws),
         claims=sum(run.what.claims for run in runs),
         unconfirmed=sum(run.what.claims - run.what.confirmed for run in runs),
@@ -73,6 +68,18 @@ def added(rows: Sequence[Row], prior: Sequence[Row], draws: int) -> Addition | N
         avg5_difference=bootstrap.mean(differences[:, 1], share=False),
         wins=wins, losses=losses, mcnemar_p=mcnemar(wins, losses),
     )  # fmt: skip
+
+
+def _added_by(
+    rows: Sequence[Row], prior: Sequence[Row], draws: int, part: Callable[[Row], str | None]
+) -> dict[str, Addition]:
+    """What was added per part of the cases with a fault; cases of no part are left out."""
+    parts: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if counts_in_recall(row) and (name := part(row)) is not None:
+            parts[name].append(row)
+    found = {name: added(parts[name], prior, draws) for name in sorted(parts)}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def consistency(rows: Sequence[Row], draws: int) -> Consistency | None:
@@ -121,10 +128,6 @@ def _mean(values: Iterable[float]) -> float:
 
 def _quantile(values: Sequence[float], share: float) -> float | None:
     return float(np.quantile(values, share)) if values else None
-
-
-def _spent(row: Row, what: str) -> float:
-    return float(getattr(row.investigated, what)) if row.investigated is not None else math.inf
 
 
 def _faithful(run: _Run) -> float:

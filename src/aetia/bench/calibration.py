@@ -106,12 +106,3 @@ def utility(scores: Sequence[Score], wrong_cost: float) -> float | None:
         return None
     silent = ("abstained", "no_incident")
     return float(np.mean([1.0 if s.correct else 0.0 if s.outcome in silent else -wrong_cost for s in cases]))
-
-
-def effectiveness(scores: Sequence[Score], seconds: Sequence[float], budget_seconds: float) -> float | None:
-    """SWE-Effi's budgeted effectiveness (arXiv 2509.09853), step form: mean over cases of max(0, 1 - t/B) for
-    those that were solved at rank 1, 0 for the others."""
-    pairs = [(s, t) for s, t in zip(scores, seconds, strict=True) if s.kind == "fault" and s.outcome != "unapplied"]
-    if not pairs:
-        return None
-    return float(np.mean([max(0.0, 1.0 - t / budget_seconds) if s.correct else 0.0 for s, t in pairs]))

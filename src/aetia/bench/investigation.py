@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
+from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import msgspec
 
 from aetia import plugins
-from aetia.bench.messages import Investigated, Task
+from aetia.bench.anytime import leads, scored
+from aetia.bench.journals import journal_name
+from aetia.bench.messages import Investigated, Lead, Task
 from aetia.bench.methods import Method
 from aetia.bench.scoring import Answer
 from aetia.localize.localizer import Localization
-from aetia.model.diagnosis import Diagnosis, Hypothesis, Incident
+from aetia.model.diagnosis import Diagnosis, Incident
 from aetia.model.journal import Closed, Event, Warned
 from aetia.reason.checks.registry import default_checks
+from aetia.reason.journals import JournalFile
 from aetia.reason.policy import Limits
 from aetia.reason.run import run
 from aetia.reason.toolbox import ViewTools
@@ -35,6 +41,11 @@ class Found(NamedTuple):
 
     diagnosis: Diagnosis
     investigated: Investigated
+    events: list[Event]
+
+    def leads(self) -> tuple[Lead, ...]:
+        """The answers that stood on the way."""
+        return leads(self.events)
 
 
 def limits_of(timeout_s: float) -> Limits:
@@ -58,10 +69,11 @@ def investigate(method: Method, prior: Localization, view: View, incident: Incid
     events: list[Event] = []
     began = time.perf_counter()
     policy = cast("Policy", plugins.create("policy", method.policy))
-    diagnosis = run(
-        start, policy, ViewTools(view), name=method.policy, limits=limits_of(task.timeout_s),
-        seed=task.seed + method.repeat, checks=default_checks(), model=_model(task), tell=events.append,
-    )  # fmt: skip
+    with _journal(task, method, events) as tell:
+        diagnosis = run(
+            start, policy, ViewTools(view), name=method.policy, limits=limits_of(task.timeout_s),
+            seed=task.seed + method.repeat, checks=default_checks(), model=_model(task), tell=tell,
+        )  # fmt: skip
     seconds = time.perf_counter() - began
     closed = events[-1]
     assert isinstance(closed, Closed)
@@ -70,11 +82,32 @@ def investigate(method: Method, prior: Localization, view: View, incident: Incid
         diagnosis,
         Investigated(
             outcome=closed.outcome, calls=closed.calls, tokens=closed.tokens, added_s=seconds,
+            tokens_in=closed.tokens_in, tokens_out=closed.tokens_out,
             warnings=dict(Counter(event.check for event in warned)),
             stopped_by=next((event.check for event in warned if event.stopped), None),
-            claims=len(_claims(diagnosis)),
+            claims=len(_claims(diagnosis)), journal=journal_name(task, method) if task.journals is not None else None,
         ),
+        events,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _journal(task: Task, method: Method, events: list[Event]) -> Generator[Callable[[Event], None]]:
+    """Takes events into a list and, where journals are kept, to the disk as they happen, so that a policy that is ended
+    from outside leaves its own too. A journal of an earlier run is replaced."""
+    if task.journals is None:
+        yield events.append
+        return
+    path = Path(task.journals) / journal_name(task, method)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    with JournalFile(path) as file:
+
+        def tell(event: Event) -> None:
+            events.append(event)
+            file.write(event)
+
+        yield tell
 
 
 def _model(task: Task) -> Model | None:
@@ -100,18 +133,10 @@ def _claims(diagnosis: Diagnosis) -> set[str]:
 
 
 def answer_of(diagnosis: Diagnosis, view: View) -> Answer:
-    """The part of a diagnosis that is scored. Scores follow the order of the ranking, which is that of the beliefs;
-    neighbours of one belief and one score share theirs, so that ties stay ties."""
-    scored: list[Hypothesis] = []
-    place, before = 0, None
-    for index, item in enumerate(diagnosis.hypotheses):
-        mark = (item.probability, item.score)
-        place = place if mark == before else -index
-        before = mark
-        scored.append(msgspec.structs.replace(item, score=float(place), evidence=(), against=(), reason=""))
+    """The part of a diagnosis that is scored."""
     return Answer(
-        hypotheses=tuple(scored), roots=diagnosis.roots, abstained=diagnosis.abstained, path=_path(diagnosis, view),
-        entries=_entries(diagnosis.incident),
+        hypotheses=scored(diagnosis), roots=diagnosis.roots, abstained=diagnosis.abstained,
+        path=_path(diagnosis, view), entries=_entries(diagnosis.incident),
     )  # fmt: skip
 
 

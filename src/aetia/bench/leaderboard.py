@@ -83,7 +83,8 @@ def _system(place: Place, results: list[Result]) -> list[Block]:
     plain = [item for item in results if item.perturbation == UNPERTURBED]
     blocks: list[Block] = [Heading(2, name)]
     if plain:
-        blocks += [_counts(plain), *_main_table(plain), *_by_class(plain), *_by_fault(plain), *_silence(plain)]
+        blocks += [_counts(plain), *_main_table(plain), *_by_class(plain), *_by_fault(plain), *_by_group(plain)]
+        blocks += _silence(plain)
         blocks += [*_paired(plain), *_levels(plain), *_calibration(plain), *_cost(plain)]
         blocks += investigation_blocks([i for name in _ordered(plain) for i in plain if i.method == name])
     return blocks + _perturbed(results)
@@ -154,8 +155,13 @@ def _by_fault(results: list[Result]) -> list[Block]:
     return _parts(results, "by_fault", "By fault", names) if len(names) > 1 else []
 
 
+def _by_group(results: list[Result]) -> list[Block]:
+    names = {name: name for item in results for name in item.by_group}
+    return _parts(results, "by_group", "By group of the suite", names)
+
+
 def _parts(
-    results: list[Result], field: Literal["by_class", "by_fault"], title: str, names: dict[str, str]
+    results: list[Result], field: Literal["by_class", "by_fault", "by_group"], title: str, names: dict[str, str]
 ) -> list[Block]:
     """AC@1 / Avg@5 per part of the cases, a column per part."""
     onset = _main_onset(results)
@@ -168,7 +174,7 @@ def _parts(
     rows: list[list[str]] = []
     for item in mine:
         parts = [getattr(item, field).get(name) for name in order]
-        rows.append([item.method, *(f"{value(p.ac1)} / {value(p.avg5)}" if p else DASH for p in parts)])
+        rows.append([item.method, *(f"{interval(p.ac1)} / {value(p.avg5)}" if p else DASH for p in parts)])
     return [Heading(3, f"{title}: AC@1 / Avg@5, onset {onset}"), Table(header, rows)]
 
 

@@ -14,7 +14,8 @@ _LENGTH = struct.Struct(">I")
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """One case under one perturbation, and who is asked about it: localizers, and policies on top of them, by
-    `Method.text`. `model` is the URL and the name of the language model that policies may ask."""
+    `Method.text`. `model` is the URL and the name of the language model that policies may ask; `journals` is the folder
+    in which journals of their investigations are kept, and `suite` the suite's place in it."""
 
     reader: str
     path: str
@@ -26,6 +27,27 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     timeout_s: float
     model: tuple[str, str] | None = None
+    suite: str = ""
+    journals: str | None = None
+
+
+class Lead(msgspec.Struct, frozen=True, kw_only=True):
+    """What an investigation would have answered, and what it had spent when that answer came up: seconds since it was
+    opened, calls, tokens. Of the ranking only the first name is kept, with those that tie with it."""
+
+    at_s: float
+    calls: int
+    tokens: int
+    answer: Answer
+
+
+class Stood(msgspec.Struct, frozen=True, array_like=True):
+    """An answer at hand, judged: from when it stood, by what had been spent, and whether it was right."""
+
+    at_s: float
+    calls: int
+    tokens: int
+    right: bool
 
 
 class Investigated(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +56,8 @@ class Investigated(msgspec.Struct, frozen=True, kw_only=True):
     `added_s` is its wall time on top of the localizer's. `warnings` counts what the checks saw, by code, `stopped_by`
     is the check that ended it. `claims` are the pieces of evidence that the final answer cites, `confirmed` those that
     hold when they are run again. `facts` says which decisive facts (`root`, `class`, `path`) the explanation names.
+    `course` has the answers at hand one after the other, `journal` is the file in the folder of journals, if any.
+    `cost` is what the tokens cost by the prices that were given; None without any.
     """
 
     outcome: str
@@ -45,6 +69,11 @@ class Investigated(msgspec.Struct, frozen=True, kw_only=True):
     claims: int = 0
     confirmed: int = 0
     facts: dict[str, bool] = {}
+    course: tuple[Stood, ...] = ()
+    journal: str | None = None
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float | None = None
 
 
 class Begin(msgspec.Struct, frozen=True, tag="begin"):
@@ -74,6 +103,7 @@ class Answered(msgspec.Struct, frozen=True, tag="answered", kw_only=True):
     seconds: float
     peak_rss_mb: float | None
     investigated: Investigated | None = None
+    leads: tuple[Lead, ...] = ()
 
 
 class Unable(msgspec.Struct, frozen=True, tag="unable", kw_only=True):

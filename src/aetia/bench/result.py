@@ -38,6 +38,7 @@ class Row(Score, kw_only=True):
     perturbation: str = UNPERTURBED
     seed: int = 0
     label: str | None = None
+    group: str | None = None
     seconds: float | None = None
     load_seconds: float | None = None
     facts_seconds: float | None = None
@@ -68,7 +69,7 @@ def label_of(localizer: str, policy: str | None) -> str:
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """The cases of one fault class or one fault."""
+    """The cases of one fault class, one fault or one group."""
 
     n: int
     ac1: Estimate
@@ -130,21 +131,49 @@ class Consistency(msgspec.Struct, frozen=True, kw_only=True):
     all_of: tuple[Estimate, ...]
 
 
+class Budgeted(msgspec.Struct, frozen=True, kw_only=True):
+    """Solved against one budget, judged at any time: `area` is the mean share of 0..`budget` over which the answer at
+    hand was right, `added` that minus the localizer's on the same cases. `curve` holds (spent, share of the cases whose
+    answer at hand is right)."""
+
+    budget: float
+    area: Estimate
+    added: Estimate = Estimate()
+    curve: tuple[tuple[float, float], ...] = ()
+
+
+class Abstention(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy against its localizer on the same labelled cases (first repeat): the share answered, the share of
+    answers that are wrong, and the mean risk over the risk-coverage curve, each as policy minus localizer; `silenced_*`
+    count wrong and right answers of the localizer where the policy gives none."""
+
+    n: int
+    coverage: Estimate
+    risk: Estimate
+    aurc: Estimate
+    silenced_wrong: int
+    silenced_right: int
+
+
 class PolicyResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a policy's investigations cost, added and showed, over all repeats. `by_class` has what was added per fault
-    class; `warned` and `stopped` are shares of the `runs` in which a check warned or ended the policy."""
+    """What a policy's investigations cost, added and showed, over all repeats. `by_class` and `by_group` have what was
+    added per fault class and per group of the suite; `budgets` is by `seconds`, `calls` and `tokens`; `warned` and
+    `stopped` are shares of the `runs` in which a check warned or ended the policy."""
 
     runs: int
     calls_mean: float
     tokens_mean: float
     added_s_p50: float | None
     added_s_p95: float | None
+    cost_mean: float | None = None
+    """Of one investigation, by the prices that were given; None without any."""
     outcomes: dict[str, int] = {}
     added: Addition | None = None
     by_class: dict[str, Addition] = {}
+    by_group: dict[str, Addition] = {}
     consistency: Consistency | None = None
-    effectiveness_calls: float | None = None
-    effectiveness_tokens: float | None = None
+    budgets: dict[str, Budgeted] = {}
+    abstention: Abstention | None = None
     faithfulness: Estimate = Estimate()
     claims: int = 0
     unconfirmed: int = 0
@@ -196,6 +225,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     absorbed: Absorbed = Absorbed()
     by_class: dict[str, Part] = {}
     by_fault: dict[str, Part] = {}
+    by_group: dict[str, Part] = {}
     levels: dict[str, dict[str, float]] = {}
     calibration: Reliability | None = None
     risk_coverage: RiskCoverage | None = None

@@ -15,7 +15,8 @@ from aetia import plugins
 from aetia.bench import perturb as perturbations
 from aetia.bench.facts import decisive_facts
 from aetia.bench.investigation import limits_of
-from aetia.bench.messages import Answered, Message, Ready, Task, Unable
+from aetia.bench.journals import folder_for, journal_name
+from aetia.bench.messages import Answered, Lead, Message, Ready, Stood, Task, Unable
 from aetia.bench.methods import Method, methods, parse_method
 from aetia.bench.pool import Pool
 from aetia.bench.record import Record, code_hash, fingerprint, record_path
@@ -25,7 +26,8 @@ from aetia.bench.suites import Suite, resolve
 from aetia.bench.summary import summarise
 from aetia.ingest.source import list_cases
 from aetia.model.case import Case
-from aetia.model.errors import BenchError
+from aetia.model.errors import BenchError, PolicyError
+from aetia.model.journal import Price
 from aetia.model.window import NS_PER_SECOND
 
 Onset = Literal["given", "detected"]
@@ -57,6 +59,8 @@ def run(
     policies: str | Sequence[str] = (),
     seeds: int = 1,
     model: tuple[str, str] | None = None,
+    price: Price | None = None,
+    journals: str | Path | None = None,
     onset: Onset | Sequence[Onset] = "given",
     jobs: int | None = None,
     json_path: str | Path | None = None,
@@ -79,23 +83,21 @@ def run(
     the first cases of each suite.
 
     `policies` names investigations (or `all`) that go on from what each localizer said, `seeds` times each, with seeds
-    that count up from `seed`; `model` is the URL and the name of the language model that they may ask.
+    that count up from `seed`; `model` is the URL and the name of the language model that they may ask, `price` what its
+    tokens cost. `journals` is a folder in which the journal of every investigation is kept.
 
     Raises BenchError, UnknownPlugin or IngestError for what cannot be run at all; other failures are rows.
     """
     names, asked = _named("localizer", localizers), _policies(policies)
     onsets = _distinct((onset,) if isinstance(onset, str) else onset)
     variants = _variants(perturb)
-    if timeout_s <= 0:
-        raise BenchError(f"timeout_s is {timeout_s:g}; give a positive number of seconds.")
-    if seeds < 1:
-        raise BenchError(f"seeds is {seeds}; give at least 1.")
+    _check_numbers(timeout_s, seeds)
     path = Path(json_path) if json_path is not None else None
     work = _jobs(_distinct([suites] if isinstance(suites, str | Path) else suites), onsets, variants, limit)
     plugins.find("detector", detector)
     everyone = methods(names, asked, seeds)
     record = Record(record_path(path), resume=resume)
-    plan = _Plan(everyone, _codes(everyone), (seed, timeout_s, detector), model, record)
+    plan = _Plan(everyone, _codes(everyone), (seed, timeout_s, detector), model, record, folder_for(journals))
     workers = max(1, jobs or os.cpu_count() or 1)
     try:
         rows = _execute(plan, work, workers, progress)
@@ -104,15 +106,35 @@ def run(
     described: dict[str, object] = {
         "localizers": list(names), "onset": list(onsets), "perturb": list(variants), "timeout_s": timeout_s,
         "seed": seed, "detector": detector, "limit": limit, "jobs": workers,
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **_investigating(plan, asked, seeds),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **_investigating(plan, asked, seeds, price),
     }  # fmt: skip
-    result = summarise(rows, settings=described)
+    result = summarise(_priced(rows, price), settings=described)
     if path is not None:
         write_result(result, path)
     return result
 
 
-def _investigating(plan: _Plan, policies: tuple[str, ...], seeds: int) -> dict[str, object]:
+def _check_numbers(timeout_s: float, seeds: int) -> None:
+    if timeout_s <= 0:
+        raise BenchError(f"timeout_s is {timeout_s:g}; give a positive number of seconds.")
+    if seeds < 1:
+        raise BenchError(f"seeds is {seeds}; give at least 1.")
+
+
+def _priced(rows: Sequence[Row], price: Price | None) -> list[Row]:
+    """The rows with what their investigations cost; afterwards, so that another price asks no model again."""
+    if price is None:
+        return list(rows)
+    return [
+        row if (spent := row.investigated) is None
+        else msgspec.structs.replace(
+            row, investigated=msgspec.structs.replace(spent, cost=price.of(spent.tokens_in, spent.tokens_out))
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def _investigating(plan: _Plan, policies: tuple[str, ...], seeds: int, price: Price | None) -> dict[str, object]:
     """The settings of the policies; nothing without one."""
     if not policies:
         return {}
@@ -120,6 +142,7 @@ def _investigating(plan: _Plan, policies: tuple[str, ...], seeds: int) -> dict[s
     return {
         "policies": list(policies), "seeds": seeds, "model": plan.model[1] if plan.model is not None else None,
         "deadline_s": limits.deadline_s, "max_calls": limits.max_calls, "max_tokens": limits.max_tokens,
+        "price": msgspec.to_builtins(price),
     }  # fmt: skip
 
 
@@ -129,6 +152,7 @@ class _Plan(NamedTuple):
     settings: tuple[int, float, str]
     model: tuple[str, str] | None
     record: Record
+    journals: str | None = None
 
     def key(self, job: Job, method: Method) -> tuple[str, ...]:
         settings: tuple[object, ...] = (*self.settings, str(job.path))
@@ -146,8 +170,15 @@ def _codes(everyone: tuple[Method, ...]) -> dict[Method, str]:
         modules = [plugins.find("localizer", method.localizer).module]
         if method.policy is not None:
             modules.append(plugins.find("policy", method.policy).module)
-        found[method] = code_hash(*modules)
+        found[method] = code_hash(*modules) + _weights(method.policy)
     return found
+
+
+def _weights(policy: str | None) -> str:
+    """The hash of what a policy was trained to, "" for one that was not; raises PolicyError where it is missing."""
+    if policy is None or "scorer" not in plugins.find("policy", policy).needs:
+        return ""
+    return str(getattr(plugins.create("policy", policy), "options", {}).get("sha256", ""))
 
 
 def _distinct(items: Iterable[str | Path]) -> tuple[str, ...]:
@@ -168,7 +199,19 @@ def _named(kind: Literal["localizer", "policy"], asked: str | Sequence[str]) -> 
 
 
 def _policies(asked: str | Sequence[str]) -> tuple[str, ...]:
-    return _named("policy", asked) if asked else ()
+    """Names of the policies; `all` leaves out those that were trained, where nothing says to what."""
+    names = _named("policy", asked) if asked else ()
+    every = "all" in (asked.split(",") if isinstance(asked, str) else asked)
+    kept: list[str] = []
+    for name in names:
+        try:
+            _weights(name)
+        except PolicyError:
+            if not every:
+                raise
+        else:
+            kept.append(name)
+    return tuple(kept)
 
 
 def _variants(specifications: str | Sequence[str]) -> tuple[str, ...]:
@@ -202,7 +245,7 @@ def _execute(plan: _Plan, work: list[Job], jobs: int, progress: Callable[[Progre
     for index, job in enumerate(work):
         missing: list[str] = []
         for method in plan.methods:
-            row = plan.record.rows.get(plan.key(job, method))
+            row = _finished(plan, job, method)
             if row is None:
                 missing.append(method.text)
             else:
@@ -225,11 +268,20 @@ def _execute(plan: _Plan, work: list[Job], jobs: int, progress: Callable[[Progre
     return rows
 
 
+def _finished(plan: _Plan, job: Job, method: Method) -> Row | None:
+    """The row of an earlier run; where journals are wanted, only if its journal is there."""
+    row = plan.record.rows.get(plan.key(job, method))
+    if row is None or row.investigated is None or plan.journals is None:
+        return row
+    return row if (Path(plan.journals) / journal_name(_task(plan, job, []), method)).is_file() else None
+
+
 def _task(plan: _Plan, job: Job, names: list[str]) -> Task:
     seed, timeout_s, detector = plan.settings
     return Task(
         reader=job.reader, path=str(job.path), case=job.case.id, localizers=tuple(names), onset=job.onset,
         perturbation=job.perturbation, detector=detector, seed=seed, timeout_s=timeout_s, model=plan.model,
+        suite=job.suite.name, journals=plan.journals,
     )  # fmt: skip
 
 
@@ -266,7 +318,9 @@ def _row(plan: _Plan, job: Job, said: Answered, ready: Ready | None) -> Row:
     score, method = score_answer(said.answer, job.case), parse_method(said.localizer)
     investigated = said.investigated
     if investigated is not None:
-        investigated = msgspec.structs.replace(investigated, facts=decisive_facts(said.answer, score))
+        investigated = msgspec.structs.replace(
+            investigated, facts=decisive_facts(said.answer, score), course=_course(said.leads, job.case)
+        )
     asked = score.outcome in ("answered", "abstained", "empty") or (
         said.answer.failure is not None and said.answer.failure.kind in ("exception", "timeout", "invalid")
     )
@@ -275,13 +329,24 @@ def _row(plan: _Plan, job: Job, said: Answered, ready: Ready | None) -> Row:
         **{name: getattr(score, name) for name in score.__struct_fields__},
         suite=job.suite.name, system=job.case.system, case=job.case.id, localizer=method.localizer,
         policy=method.policy, repeat=method.repeat, investigated=investigated,
-        onset=job.onset, perturbation=job.perturbation, seed=seed + method.repeat, label=job.case.label,
+        onset=job.onset, perturbation=job.perturbation, seed=seed + method.repeat,
+        label=job.case.label, group=job.case.group,
         seconds=said.seconds if asked and ready is not None else None,
         load_seconds=ready.load_seconds if ready else None, facts_seconds=ready.facts_seconds if ready else None,
         detect_seconds=ready.detect_seconds if ready else None, peak_rss_mb=said.peak_rss_mb,
         opened=ready.opened if ready else None, onset_error_s=_onset_error(job, ready),
         spurious=ready.spurious if ready else 0, fingerprint=plan.key(job, method)[-1],
     )  # fmt: skip
+
+
+def _course(leads: tuple[Lead, ...], case: Case) -> tuple[Stood, ...]:
+    """The answers of an investigation as they stood, judged; neighbours of one judgement are one."""
+    course: list[Stood] = []
+    for lead in leads:
+        right = score_answer(lead.answer, case).correct
+        if not course or course[-1].right != right:
+            course.append(Stood(lead.at_s, lead.calls, lead.tokens, right))
+    return tuple(course)
 
 
 def _onset_error(job: Job, ready: Ready | None) -> float | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from aetia.bench import calibration
 from aetia.bench.additions import investigations
+from aetia.bench.budgets import effectiveness
 from aetia.bench.intervals import DRAWS, ClusterBootstrap, Estimate, mcnemar
 from aetia.bench.result import (
     Absorbed,
@@ -84,10 +85,11 @@ def _result(
         load_seconds_p50=_quantile([row.load_seconds for row in rows], 0.5),
         facts_seconds_p50=_quantile([row.facts_seconds for row in rows], 0.5),
         fault_free=_fault_free(rows, draws), absorbed=_absorbed(rows),
-        by_class=_parts(cases, "fault_class", draws), by_fault=_parts(cases, "fault", draws), levels=_levels(cases),
+        by_class=_parts(cases, "fault_class", draws), by_fault=_parts(cases, "fault", draws),
+        by_group=_parts([row for row in cases if row.group is not None], "group", draws), levels=_levels(cases),
         calibration=calibration.reliability(rows), risk_coverage=calibration.risk_coverage(rows),
         utility_triage=calibration.utility(rows, 1.0), utility_repair=calibration.utility(rows, 4.0),
-        effectiveness_60s=calibration.effectiveness(rows, [row.seconds or 0.0 for row in rows], 60.0),
+        effectiveness_60s=effectiveness(rows),
         onset_error_s_p50=_quantile(errors, 0.5), spurious_incidents=sum(row.spurious for row in rows),
         paired=paired, failures=_failures(rows),
     )  # fmt: skip
@@ -115,7 +117,7 @@ def _absorbed(rows: list[Row]) -> Absorbed:
     return Absorbed(n=len(cases), silent=silent, named=named, wrong=len(cases) - silent - named)
 
 
-def _parts(cases: list[Row], field: Literal["fault", "fault_class"], draws: int) -> dict[str, Part]:
+def _parts(cases: list[Row], field: Literal["fault", "fault_class", "group"], draws: int) -> dict[str, Part]:
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in cases:
         groups[getattr(row, field) or "unknown"].append(row)

@@ -26,7 +26,7 @@ import numpy as np
 
 from aetia import plugins
 from aetia.bench import perturb
-from aetia.bench.messages import Answered, Begin, Finished, Ready, Task, Unable, frame, read_task
+from aetia.bench.messages import Answered, Begin, Finished, Lead, Ready, Task, Unable, frame, read_task
 from aetia.bench.methods import Method, parse_method
 from aetia.bench.scoring import Answer, Failure, FailureKind
 from aetia.ingest.reader import Loaded, Reader
@@ -256,13 +256,16 @@ def _investigate(method: Method, said: Localization, seconds: float, prepared: P
     assert prepared.view is not None and prepared.incident is not None
     from aetia.bench.investigation import answer_of, checked_claims, investigate
 
-    answer, investigated, found = Answer(), None, None
+    answer, investigated, found, took = Answer(), None, None, None
+    leads: tuple[Lead, ...] = ()
     reset_peak()
     start = time.perf_counter()
     with Guard("exception") as guard, time_limit(task.timeout_s):
         found = investigate(method, said, prepared.view, prepared.incident, task)
         answer = plain(answer_of(found.diagnosis, prepared.view))
-    seconds += time.perf_counter() - start
+        took = time.perf_counter() - start
+        leads = tuple(msgspec.structs.replace(lead, answer=plain(lead.answer)) for lead in found.leads())
+    seconds += took if took is not None else time.perf_counter() - start
     peak = peak_rss_mb()
     if guard.failure is not None or found is None:
         answer = Answer(failure=guard.failure)
@@ -271,7 +274,8 @@ def _investigate(method: Method, said: Localization, seconds: float, prepared: P
         with Guard("exception"), time_limit(task.timeout_s):  # claims that cannot be checked are not confirmed
             investigated = checked_claims(found, prepared.view)
     return Answered(
-        localizer=method.text, answer=answer, seconds=seconds, peak_rss_mb=peak, investigated=investigated
+        localizer=method.text, answer=answer, seconds=seconds, peak_rss_mb=peak, investigated=investigated,
+        leads=leads,
     )  # fmt: skip
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 from cyclopts import App, Parameter
 
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
 
     from aetia.bench.result import BenchResult
     from aetia.bench.runner import Progress
+    from aetia.model.journal import Price
+
+
+class Given(TypedDict):
+    """What the runner is told of a model."""
+
+    model: tuple[str, str] | None
+    price: Price | None
+
 
 app = App(name="bench", help="Measure localizers on suites of cases.")
 
@@ -23,12 +33,44 @@ Policies = Annotated[
     str | None, Parameter(help="Policies joined by commas, or all: each goes on from what each localizer said.")
 ]
 Seeds = Annotated[int, Parameter(help="Investigations of each case by each policy, with seeds counted up from --seed.")]
-ModelUrl = Annotated[
-    str | None, Parameter(help="Base URL of the model that policies may ask. Default: AETIA_MODEL_URL.")
+Journals = Annotated[
+    Path | None, Parameter(help="Keep the journal of every investigation in this folder, for aetia replay.")
 ]
-ModelName = Annotated[str | None, Parameter(help="Name of the model there. Default: AETIA_MODEL.")]
 MarkdownFile = Annotated[Path | None, Parameter(help="Write the leaderboard as Markdown here.")]
 HtmlFile = Annotated[Path | None, Parameter(help="Write the leaderboard as one HTML page here.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """The language model that policies may ask.
+
+    Parameters
+    ----------
+    model:
+        Name of the model there. Default: AETIA_MODEL.
+    model_url:
+        Base URL of the model that policies may ask. Default: AETIA_MODEL_URL.
+    price_in:
+        What a million tokens that the model reads cost. Default: AETIA_MODEL_PRICE_IN.
+    price_out:
+        The same for tokens that it writes. Default: AETIA_MODEL_PRICE_OUT.
+    """
+
+    model: str | None = None
+    model_url: str | None = None
+    price_in: float | None = None
+    price_out: float | None = None
+
+    def given(self, policy: str | None) -> Given:
+        """URL, name and price of the model that is configured, for policies; the workers make their own from it."""
+        if not policy:
+            return {"model": None, "price": None}
+        from aetia.reason.models.configured import NAME, URL, configured, price
+
+        there = configured(self.model_url, self.model) is not None
+        place = (self.model_url or os.environ[URL], self.model or os.environ[NAME]) if there else None
+        return {"model": place, "price": price(self.price_in, self.price_out)}
 
 
 @app.command(name="list")
@@ -61,8 +103,8 @@ def run(
     localizer: str = "all",
     policy: Policies = None,
     seeds: Seeds = 1,
-    model: ModelName = None,
-    model_url: ModelUrl = None,
+    asking: Asking | None = None,
+    journals: Journals = None,
     onset: Literal["given", "detected", "both"] = "given",
     jobs: int | None = None,
     json: Path | None = None,
@@ -110,21 +152,12 @@ def run(
     with RunProgress(quiet=quiet) as progress:
         result = run_bench(
             suites, localizer, policies=policy or (), seeds=seeds,
-            model=_model(model_url, model) if policy else None,
+            **(asking or Asking()).given(policy), journals=journals if policy else None,
             onset=("given", "detected") if onset == "both" else onset, jobs=jobs, json_path=json, resume=not fresh,
             timeout_s=timeout, seed=seed, perturb=perturb, limit=limit, progress=progress,
         )  # fmt: skip
     _publish(result, markdown, html, quiet=quiet)
     return 0
-
-
-def _model(url: str | None, name: str | None) -> tuple[str, str] | None:
-    """URL and name of the model that is configured; the workers make their own from it."""
-    from aetia.reason.models.configured import NAME, URL, configured
-
-    if configured(url, name) is None:
-        return None
-    return url or os.environ[URL], name or os.environ[NAME]
 
 
 def _publish(result: BenchResult, markdown: Path | None, html: Path | None, *, quiet: bool) -> None:

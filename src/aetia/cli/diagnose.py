@@ -5,20 +5,20 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from aetia import plugins
-from aetia.cli.output import Format, check_place, emit, format_for
+from aetia.cli.modelling import Modelling, Ready, pursued
+from aetia.cli.output import Format, check_new, check_place, emit, format_for
 from aetia.cli.progress import StageProgress
+from aetia.cli.recall import Recall
 from aetia.model.errors import IngestError, UsageError
 
 if TYPE_CHECKING:
     from aetia.api import Investigation
     from aetia.model.diagnosis import Diagnosis
-    from aetia.model.journal import Event
-    from aetia.reason.run import Model
 
 TIME = Parameter(allow_leading_hyphen=True)  # -30m..now is a time, not a flag
 
@@ -34,16 +34,18 @@ class Pursuit:
         Who investigates further what the localizer found, such as rules; `aetia plugins` lists them.
     journal:
         Write what the policy asked, saw and believed to this file; `aetia replay` repeats it.
-    model_url:
-        Base URL of a server with OpenAI's chat completions, for the policy llm. Default: AETIA_MODEL_URL.
-    model:
-        Name of the model there. Default: AETIA_MODEL.
+    policy_file:
+        What the policy learned was trained to. Default: AETIA_POLICY_FILE.
     """
 
     policy: str | None = None
     journal: Path | None = None
-    model_url: str | None = None
-    model: str | None = None
+    policy_file: Path | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the policy is made with."""
+        return {} if self.policy_file is None else {"file": str(self.policy_file)}
 
 
 def diagnose(
@@ -56,6 +58,8 @@ def diagnose(
     at: Annotated[str | None, TIME] = None,
     localizer: str = "explain",
     pursuit: Pursuit | None = None,
+    modelling: Modelling | None = None,
+    recall: Recall | None = None,
     format: Annotated[Format | None, Parameter(name="--format")] = None,
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
     seed: int = 0,
@@ -94,30 +98,40 @@ def diagnose(
     from aetia.api import investigate
 
     pursuit = pursuit or Pursuit()
-    model = _checked(output, pursuit)
+    ready = _checked(output, pursuit, modelling or Modelling(), recall or Recall())
     keep_freed_memory()
     with StageProgress(quiet=quiet) as progress:
         found = investigate(
             source, baseline=baseline, incident=incident, since=since, at=at, localizer=localizer, seed=seed,
             progress=progress,
         )  # fmt: skip
-    if pursuit.policy is not None:
-        found = _pursued(found, pursuit.policy, pursuit.journal, model, seed, quiet)
+    if ready is not None:
+        found = _pursued(found, pursuit, ready, recall or Recall(), seed, quiet)
     return _tell(found, format_for(format, output), output, quiet)
 
 
-def _checked(output: Path | None, pursuit: Pursuit) -> Model | None:
-    """Refuse what cannot end well before anything is read; the model, where one is configured for a policy."""
+def _checked(output: Path | None, pursuit: Pursuit, modelling: Modelling, recall: Recall) -> Ready | None:
+    """Refuse what cannot end well before anything is read; the model and the limits, where there is a policy."""
     check_place(output)
     if pursuit.policy is None:
         if pursuit.journal is not None:
             raise UsageError("--journal needs --policy: there is nothing to write down without an investigation.")
+        if pursuit.policy_file is not None:
+            raise UsageError("--policy-file needs --policy learned: nothing is investigated without a policy.")
+        if modelling != Modelling():
+            raise UsageError("options of the model and --deadline need --policy: nothing is investigated without one.")
+        if recall != Recall():
+            raise UsageError("--no-memory and --system need --policy: only an investigation is told of others.")
         return None
+    check_new(pursuit.journal)
     found = plugins.find("policy", pursuit.policy)
-    from aetia.reason.models import configured
+    if "scorer" in found.needs:
+        from aetia.reason.making import make_policy
 
-    wanted = configured.required if "model" in found.needs else configured.configured
-    return wanted(pursuit.model_url, pursuit.model)
+        make_policy(found.name, pursuit.options)
+    elif pursuit.policy_file is not None:
+        raise UsageError(f"--policy-file is for policies that were trained, and {found.name} is not one of them.")
+    return modelling.ready(found)
 
 
 def _tell(found: Investigation, form: Format, output: Path | None, quiet: bool) -> int:
@@ -131,26 +145,19 @@ def _tell(found: Investigation, form: Format, output: Path | None, quiet: bool) 
 
 
 def _pursued(
-    found: Investigation, policy: str, journal: Path | None, model: Model | None, seed: int, quiet: bool
+    found: Investigation, pursuit: Pursuit, ready: Ready, recall: Recall, seed: int, quiet: bool
 ) -> Investigation:
     """The investigation of a policy, shown on a terminal and written down where a journal is wanted."""
-    from aetia.api import pursue
-    from aetia.reason.journals import JournalFile
     from aetia.report.live import LiveTree
     from aetia.report.wishes import Wishes
 
-    with (
-        JournalFile(journal) if journal is not None else nullcontext() as file,
-        LiveTree() if not quiet else nullcontext() as tree,
-    ):
-
-        def tell(event: Event) -> None:
-            for listener in (file.write if file is not None else None, tree.tell if tree is not None else None):
-                if listener is not None:
-                    listener(event)
-
-        steers = Wishes(tree.names, tree.say) if tree is not None else tuple
-        return pursue(found, policy, seed=seed, model=model, tell=tell, steers=steers)
+    with LiveTree() if not quiet else nullcontext() as tree:
+        return pursued(
+            found, pursuit.policy or "", ready, seed=seed, journal=pursuit.journal, quiet=quiet, recall=recall,
+            options=pursuit.options,
+            tell=tree.tell if tree is not None else None,
+            steers=Wishes(tree.names, tree.say) if tree is not None else tuple,
+        )[0]  # fmt: skip
 
 
 def _nothing_usable(diagnosis: Diagnosis) -> str:

@@ -82,4 +82,4 @@ def _tools(
     if found.view is None:
         missing = "; ".join(found.diagnosis.missing)
         raise SignalError(f"{found.diagnosis.abstained}; missing: {missing or 'an incident'}.")
-    return ViewTools(found.view)
+    return ViewTools(found.view, shared=True)

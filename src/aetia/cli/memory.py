@@ -92,6 +92,38 @@ def forget(id: str, /, *, folder: Folder = None) -> int:
 
 
 @app.command
+def fix(
+    id: str,
+    action: str,
+    /,
+    *,
+    in_vain: Annotated[bool, Parameter(negative=())] = False,
+    by: str = "",
+    folder: Folder = None,
+) -> int:
+    """Write down what was done about an incident; investigations of incidents like it show it.
+
+    Parameters
+    ----------
+    id:
+        The id of the memory, or how it begins.
+    action:
+        What was done, such as "rolled back to 1.4.2".
+    in_vain:
+        It did not help.
+    by:
+        Who did it.
+    folder:
+        Where the memory is.
+    """
+    from aetia.reason.memory import IncidentMemory
+
+    kept = IncidentMemory(folder).record_fix(id, action, not in_vain, by=by)
+    print(f"{kept.id}  {kept.fixes[-1].action}: {'did not help' if in_vain else 'helped'}")
+    return 0
+
+
+@app.command
 def remember(journal: Path, /, *, system: str = "", confirmed_by: str = "", folder: Folder = None) -> int:
     """Keep what the journal of a finished investigation teaches.
 

@@ -76,6 +76,13 @@ def check_place(output: Path | None) -> None:
         raise ReportError(f"{output} cannot be written: its folder does not exist; create the folder first.")
 
 
+def check_new(path: Path | None) -> None:
+    """Raise ReportError at once for a file that is there already, or that has no folder."""
+    check_place(path)
+    if path is not None and path.exists():
+        raise ReportError(f"{path} exists and is never overwritten; choose another file.")
+
+
 def columns() -> int:
     """Width of the page: that of the terminal, between 60 and 120; 80 when there is none."""
     return max(60, min(120, shutil.get_terminal_size((80, 24)).columns))

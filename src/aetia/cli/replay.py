@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from aetia.cli.output import Format, check_place, emit, format_for
+
+if TYPE_CHECKING:
+    from aetia.model.journal import Event
 
 
 def replay(
@@ -21,15 +24,16 @@ def replay(
 ) -> int:
     """Repeat an investigation exactly: the same questions, the recorded answers, the same diagnosis.
 
-    Exit code 0: the diagnosis is the recorded one, bit for bit. 1: it differs, or the journal was cut off.
+    Exit code 0: the diagnosis, and what `aetia ask` answered, are the recorded ones bit for bit. 1: they differ, or the
+    journal was cut off.
     2: the file is no journal, or another version asks other questions.
 
     Parameters
     ----------
     journal:
-        What `aetia diagnose --policy NAME --journal FILE` wrote.
+        What `aetia diagnose --policy NAME --journal FILE` or `aetia ask --journal FILE` wrote.
     format:
-        text, json, markdown or html. Default: by the suffix of the output file, else text.
+        text, json, markdown or html. Default: by the suffix of the output file, else text; of a question its answer.
     output:
         Write the report to this file instead of stdout.
     show:
@@ -37,8 +41,9 @@ def replay(
     quiet:
         No progress on stderr.
     """
+    from aetia.cli.ask import tell as answer
     from aetia.reason import replay as again
-    from aetia.reason.journals import closed, read_journal
+    from aetia.reason.journals import closed, opened, read_journal
 
     check_place(output)
     events = read_journal(journal)
@@ -47,7 +52,12 @@ def replay(
 
         with LiveTree() as tree:
             play(events, tree)
-    diagnosis = again.replay(events)
-    emit(diagnosis, None, format_for(format, output), output, quiet=quiet)
-    end = closed(events)
-    return 0 if end is not None and end.diagnosis == diagnosis else 1
+    told: list[Event] = []
+    diagnosis = again.replay(events, tell=told.append)
+    if opened(events).question and format is None and output is None:
+        answer(told, diagnosis)
+    else:
+        emit(diagnosis, None, format_for(format, output), output, quiet=quiet)
+    end, now = closed(events), closed(told)
+    same = end is not None and now is not None and (end.diagnosis, end.answer) == (now.diagnosis, now.answer)
+    return 0 if same else 1

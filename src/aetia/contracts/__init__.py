@@ -15,15 +15,18 @@ from aetia.contracts.batteries import (
     check_channel,
     check_detector,
     check_localizer,
+    check_policy,
     check_reader,
     check_tool,
     checks,
+    factory_of,
 )
 from aetia.contracts.readers import reads_its_own_layout
 from aetia.contracts.rules import ContractBroken
 from aetia.contracts.situations import (
     Situation,
     awkward,
+    early_answer,
     host_trouble,
     many,
     mesh_trouble,
@@ -43,9 +46,12 @@ __all__ = [
     "check_channel",
     "check_detector",
     "check_localizer",
+    "check_policy",
     "check_reader",
     "check_tool",
     "checks",
+    "early_answer",
+    "factory_of",
     "host_trouble",
     "many",
     "mesh_trouble",

@@ -43,6 +43,7 @@ from aetia.ingest.reader import Reader
 from aetia.localize.localizer import Localization, Localizer
 from aetia.model.window import Window
 from aetia.plugins import Kind, Plugin
+from aetia.reason.policy import Policy
 
 BUDGET_S = 5.0
 """Wall-clock seconds of one call on 100 000 spans; generous, because a busy machine must not fail a good algorithm."""
@@ -77,7 +78,13 @@ def check(plugin: Plugin) -> None:
         battery, f"there is no battery for {plugin.kind}; add it to aetia.contracts before {plugin.name} is registered"
     )
     require(plugin.summary, f"{plugin.module} needs a summary: one line that says what it does")
-    _run(battery, plugin.factory)
+    _run(battery, factory_of(plugin))
+
+
+def factory_of(plugin: Plugin) -> Factory:
+    """What the battery makes an algorithm with: its factory, with a small scorer where it needs one."""
+    assert plugin.factory is not None
+    return partial(plugin.factory, scorer=policies.small_scorer()) if "scorer" in plugin.needs else plugin.factory
 
 
 def check_channel(factory: Callable[[], Channel]) -> None:
@@ -98,6 +105,11 @@ def check_detector(factory: Callable[[], Detector]) -> None:
 def check_tool(factory: Callable[[], Any]) -> None:
     """Run the battery of tools of the investigation on a class or factory."""
     _run(checks("tool"), factory)
+
+
+def check_policy(factory: Callable[[], Policy]) -> None:
+    """Run the battery of policies on a class or factory."""
+    _run(checks("policy"), factory)
 
 
 def check_reader(factory: Callable[[], Reader], sample: Path | None = None) -> None:

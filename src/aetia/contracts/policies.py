@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from aetia import plugins
 from aetia.contracts.rules import require
@@ -13,14 +14,25 @@ from aetia.contracts.situations import Situation, ordinary
 from aetia.localize.localizer import Localizer
 from aetia.model.diagnosis import Cost, Diagnosis
 from aetia.model.journal import Answered, Asked, Believed, Closed, Event, ModelCall, Steer, ToolCall
+from aetia.reason.observations import NAMES
 from aetia.reason.policy import Limits
 from aetia.reason.replay import replay
 from aetia.reason.run import run
+from aetia.reason.scorers import Network, linear
 from aetia.reason.toolbox import ViewTools
 
 Factory = Callable[[], Any]
 NAME = "under_test"
 FEW_CALLS = 3
+
+
+def small_scorer() -> Network:
+    """A scorer for policies that need one: it prefers now this and now that question, and ends after about twenty."""
+    weights = np.random.default_rng(11).normal(size=len(NAMES))
+    at = {name: number for number, name in enumerate(NAMES)}
+    for name, weight in {"form.finish": -4.0, "form.abstain": -40.0, "ending.asked": 40.0}.items():
+        weights[at[name]] = weight
+    return linear(weights)
 
 
 def prior_of(situation: Situation) -> Diagnosis:

@@ -21,7 +21,7 @@ START_NS = 1_750_000_000 * NS_PER_SECOND
 ONSET_NS = START_NS + 240 * NS_PER_SECOND
 BASELINE = Window(START_NS, ONSET_NS)
 INCIDENT = Window(ONSET_NS, ONSET_NS + 120 * NS_PER_SECOND)
-Trouble = Literal["all", "host", "mesh", "none"]
+Trouble = Literal["all", "host", "mesh", "none", "early"]
 PLAIN: dict[str, str] = {
     name: name
     for name in ("gateway", "basket", "orders", "stock", "prices", "storedb", "host-a", "host-b", "host-c")
@@ -93,7 +93,8 @@ def shop(
     longer, the store's database is slow, an instance of basket is replaced, more orders get a discount, cpu, pools,
     collections, restarts and an unknown counter rise, orders was released and alerts went off. With `host`, whatever
     runs on host-c slows down and nothing else happens. With `mesh`, there are no spans but counts of requests and of
-    calls, and orders stops asking stock.
+    calls, and orders stops asking stock. With `early`, stock answers too soon and without an error, and orders fails
+    over it.
     """
     rng = np.random.default_rng(seed)
     drawn = _requests(requests, rng, trouble=trouble)
@@ -131,6 +132,10 @@ def _requests(n: int, rng: np.random.Generator, *, trouble: Trouble) -> _Request
     failed = np.zeros((n, k), np.bool_)
     failed[failing] = np.isin(np.arange(k), (0, 4, 5))
     failed[:, 3] = now & (rng.random(n) < 0.2)
+    if trouble == "early":
+        early = late & (rng.random(n) < 0.5)
+        own[early, 8] *= 0.1
+        failed[early] = np.isin(np.arange(k), (0, 4, 5))
     start, duration = _nested(begin, (own * 1e6).astype(np.int64), draw < share)
     return _Requests(start, duration, draw < share, instance, failed)
 

@@ -127,6 +127,12 @@ def mesh_trouble() -> Situation:
 
 
 @functools.cache
+def early_answer() -> Situation:
+    """A small incident of a service that answers too soon, and of another one that fails over it."""
+    return Situation("an early answer", shop(trouble="early", requests=300))
+
+
+@functools.cache
 def quiet() -> Situation:
     """Nothing happens."""
     return Situation("a quiet time", shop(trouble="none"))

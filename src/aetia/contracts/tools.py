@@ -11,7 +11,15 @@ import msgspec
 
 from aetia.contracts.rules import known, plain, require
 from aetia.contracts.shop import PLAIN, shop
-from aetia.contracts.situations import Situation, awkward, host_trouble, mesh_trouble, ordinary, permuted
+from aetia.contracts.situations import (
+    Situation,
+    awkward,
+    early_answer,
+    host_trouble,
+    mesh_trouble,
+    ordinary,
+    permuted,
+)
 from aetia.model.diagnosis import Diagnosis, Evidence, Incident
 from aetia.model.journal import ToolAnswer
 from aetia.plugins import Plugin
@@ -129,7 +137,7 @@ def describes_its_arguments(factory: Factory) -> None:
 
 
 def repeats_itself(factory: Factory) -> None:
-    for situation in (ordinary(), mesh_trouble()):
+    for situation in (ordinary(), mesh_trouble(), early_answer()):
         first, second = (_said(answers(factory, situation.view())) for _ in range(2))
         require(first == second, f"{situation}: two answers to one question differ")
 
@@ -145,7 +153,7 @@ def _said(found: list[tuple[dict[str, Any], ToolAnswer]]) -> list[tuple[dict[str
 
 
 def finds_something(factory: Factory) -> None:
-    views = [situation.shared_view for situation in (ordinary(), host_trouble(), mesh_trouble())]
+    views = [situation.shared_view for situation in (ordinary(), host_trouble(), mesh_trouble(), early_answer())]
     said = [answer for view in views for _, answer in answers(factory, view) if answer.rows]
     require(said, "it has nothing to say of any incident of the battery")
 
@@ -155,7 +163,7 @@ def evidence_holds_again(factory: Factory, plugin: Plugin | None = None) -> None
     name = plugin.name if plugin is not None else _registered_name(factory)
     if name is None:
         return
-    for situation in (ordinary(), host_trouble(), mesh_trouble(), hostile()):
+    for situation in (ordinary(), host_trouble(), mesh_trouble(), early_answer(), hostile()):
         tool: Tool[Any] = factory()
         found = [ask(tool, name, situation.shared_view, args) for args in questions(tool, situation.shared_view)]
         items = {a.evidence.id: a.evidence for a in found if a.evidence is not None}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aetia.detect._once import once
 from aetia.detect.latency import unsteadiness
 from aetia.model import entity
 from aetia.model.entity import Entity
@@ -22,7 +23,7 @@ MAX_GROUPS = 400
 BLOCKS = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Entries:
     """Requests of the entry points, sorted by (group, time).
 
@@ -77,8 +78,13 @@ class Entries:
 def entries(facts: Facts, operations: frozenset[str] = frozenset()) -> Entries | None:
     """The requests of the facts; None without entry spans. `operations` restricts them to declared SLIs.
 
-    Every (service, operation) is one group; operations with less than 30 requests are pooled per service.
+    Every (service, operation) is one group; operations with less than 30 requests are pooled per service. They are read
+    once for the same facts.
     """
+    return once(facts, ("entries", operations), lambda: _read(facts, operations))
+
+
+def _read(facts: Facts, operations: frozenset[str]) -> Entries | None:
     spans = facts.spans
     rows = np.flatnonzero(spans.entry)
     if operations and len(rows):

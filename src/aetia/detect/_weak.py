@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aetia.detect._once import once
 from aetia.detect._requests import Sli
 from aetia.detect._scan import Stretch, scan_flags, stretches
 from aetia.detect.latency import limit_ms, tolerance
 from aetia.detect.throughput import is_loss, usual_rate
 from aetia.model import entity
 from aetia.model.diagnosis import SliBreach
+from aetia.model.errors import SignalError
 from aetia.model.window import Window
 from aetia.signals.frames import F64, I64, SEVERITY_ERROR, Bool, Series
 from aetia.signals.stats import normal_cdf, poisson_tail_p
@@ -25,6 +28,8 @@ ALERT_GAP_NS = 300_000_000_000
 COARSE_NS = 120_000_000_000
 """From this bin width on a single bad bin is minutes of harm and opens an incident by itself."""
 MIN_ERROR_LINES = 5.0
+ALERT, ERROR_LINES = "alert", "error lines per second"
+"""Statistics of the breaches that alerts and error lines tell of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +43,13 @@ class Breakage:
 
 
 def weak_breakages(facts: Facts, baseline: Window | None, declared: frozenset[str] = frozenset()) -> list[Breakage]:
-    """Broken SLIs of the best source there is, in order of onset: metrics, then alerts, then error lines."""
-    chosen = _chosen(facts, declared)
+    """Broken SLIs of the best source there is, in order of onset: metrics, then alerts, then error lines. They are
+    looked for once for the same facts."""
+    return once(facts, ("weak", baseline, declared), lambda: _breakages(facts, baseline, declared))
+
+
+def _breakages(facts: Facts, baseline: Window | None, declared: frozenset[str]) -> list[Breakage]:
+    chosen = sli_series(facts, declared)
     if chosen:
         return _ordered(_from_metrics(facts, baseline, chosen))
     alerts = _from_alerts(facts)
@@ -66,8 +76,12 @@ def entry_services(facts: Facts) -> Bool:
     return np.ones(services, np.bool_)
 
 
-def _chosen(facts: Facts, declared: frozenset[str]) -> list[list[int]]:
+def sli_series(facts: Facts, declared: frozenset[str]) -> list[list[int]]:
     """Rows of the metric frame that are SLIs, those of one service and name (its instances) together."""
+    return once(facts, ("series", declared), lambda: _sli_series(facts, declared))
+
+
+def _sli_series(facts: Facts, declared: frozenset[str]) -> list[list[int]]:
     series = facts.metrics.series
     named = [k for k, s in enumerate(series) if s.raw in declared]
     if not named:
@@ -94,14 +108,79 @@ def _from_metrics(facts: Facts, baseline: Window | None, chosen: list[list[int]]
         known = np.isfinite(values)
         if known.sum() < 4:
             continue
-        reference = known & baseline.mask(frame.bin_start_ns) if baseline is not None else None
-        bad, p, usual = _bad_bins(one, values, known, reference, traffic.get(one.service))
+        bad, p, usual = _bad_bins(one, values, known, _reference(facts, known, baseline), traffic.get(one.service))
         if frame.step_ns >= COARSE_NS:
             runs = stretches((bad & known)[None, :], np.where(bad, p, 1.0)[None, :])
         else:
             runs = scan_flags(bad[None, :], known[None, :], p[None, :])
         found += [_breakage(facts, one, values, usual, run) for run in runs]
     return found
+
+
+def _reference(facts: Facts, known: Bool, baseline: Window | None) -> Bool | None:
+    return known & baseline.mask(facts.metrics.bin_start_ns) if baseline is not None else None
+
+
+def metric_numbers(
+    facts: Facts, baseline: Window | None, declared: frozenset[str], of: tuple[str, str, str], window: Window
+) -> dict[str, Any]:
+    """What was measured of the SLI metric `of` (owner, SLI, statistic) in the bins of a window: its mean, what is usual
+    as the window begins, and the least p-value of a bad bin. Raises SignalError where there is none."""
+    frame = facts.metrics
+    chosen = sli_series(facts, declared)
+    for rows in chosen:
+        one = frame.series[rows[0]]
+        inside = np.flatnonzero(window.mask(frame.bin_start_ns))
+        if (owner(facts, one), sli_of(one), statistic_of(one)) != of or len(inside) == 0:
+            continue
+        values = _together(frame.values[rows], one)
+        known = np.isfinite(values)
+        bad, p, usual = _bad_bins(one, values, known, _reference(facts, known, baseline),
+                                  _traffic(facts, chosen).get(one.service))  # fmt: skip
+        seen = known[inside]
+        return {
+            "baseline": float(usual[inside[0]]), "incident": float(np.nanmean(values[inside])) if seen.any() else None,
+            "unit": one.unit, "bins": int(seen.sum()), "bad_bins": int(bad[inside].sum()),
+            "p_value": float(np.where(bad, p, 1.0)[inside].min()),
+        }  # fmt: skip
+    raise SignalError(f"there is no SLI metric {of[2]!r} of {of[0]!r} with a bin in the window")
+
+
+def hurt_share(
+    facts: Facts, declared: frozenset[str], of: tuple[str, str, str], before: float, now: float
+) -> float | None:
+    """The share of an entry point's requests that is hurt by what an SLI metric says, at least; None where it does not
+    tell: a mean says how long requests take, and not how many of them are slow."""
+    frame = facts.metrics
+    for rows in sli_series(facts, declared):
+        one = frame.series[rows[0]]
+        if (owner(facts, one), sli_of(one), statistic_of(one)) != of:
+            continue
+        if one.what == "traffic":
+            return max(1.0 - now / before, 0.0) if before > 0 else None
+        if one.what == "latency":
+            quantile = one.statistic[1:] if one.statistic.startswith("p") else ""
+            return 1.0 - float(quantile) / 100.0 if quantile.isdigit() and len(quantile) == 2 else None
+        if one.what == "success" or _is_share(one, frame.values[rows]):
+            share = abs(now - before) / _percent(one, frame.values[rows])
+            return share if share <= 1.0 else None
+        return None
+    return None
+
+
+def owner(facts: Facts, one: Series) -> str:
+    """Who a metric belongs to: its service, else its own name."""
+    return facts.names.services[one.service] if one.service >= 0 else one.raw
+
+
+def statistic_of(one: Series) -> str:
+    quantile = one.statistic.startswith("p") and one.statistic not in one.raw
+    return f"{one.statistic} of {one.raw}" if quantile else one.raw
+
+
+def sli_of(one: Series) -> Sli:
+    told: dict[str, Sli] = {"latency": "latency", "errors": "success", "success": "success"}
+    return told.get(one.what, "throughput")
 
 
 def _together(values: F64, one: Series) -> F64:
@@ -176,12 +255,16 @@ def _least_rise(one: Series, values: F64, level: float, spread: float, traffic: 
         if one.unit == "ms":
             return float(limit_ms(level, cv)) - level
         return level * (float(tolerance(200.0, cv)) - 1)
-    percent = 100.0 if (float(np.nanmax(np.abs(values))) > 1.5 and one.what == "success") or one.unit == "%" else 1.0
     if one.what == "success" or _is_share(one, values):
-        return 0.03 * percent
+        return 0.03 * _percent(one, values)
     if one.what == "errors" and traffic is not None:
         return np.maximum(0.03 * np.nan_to_num(traffic), level)
     return max(level, 0.0)
+
+
+def _percent(one: Series, values: F64) -> float:
+    """100 where a share is told as per cent, else 1."""
+    return 100.0 if (float(np.nanmax(np.abs(values))) > 1.5 and one.what == "success") or one.unit == "%" else 1.0
 
 
 def _breakage(facts: Facts, one: Series, values: F64, usual: F64, run: Stretch) -> Breakage:
@@ -189,14 +272,10 @@ def _breakage(facts: Facts, one: Series, values: F64, usual: F64, run: Stretch) 
     onset = int(frame.bin_start_ns[run.low])
     end = int(frame.bin_start_ns[run.high - 1]) + frame.step_ns
     inside = values[run.low : run.high]
-    name = facts.names.services[one.service] if one.service >= 0 else one.raw
-    quantile = one.statistic.startswith("p") and one.statistic not in one.raw
-    told: dict[str, Sli] = {"latency": "latency", "errors": "success", "success": "success"}
-    sli: Sli = told.get(one.what, "throughput")
     breach = SliBreach(
-        entry=entity.service(name),
-        sli=sli,
-        statistic=f"{one.statistic} of {one.raw}" if quantile else one.raw,
+        entry=entity.service(owner(facts, one)),
+        sli=sli_of(one),
+        statistic=statistic_of(one),
         baseline=float(usual[run.low]),
         incident=float(np.nanmean(inside)),
         onset_ns=onset,
@@ -208,8 +287,8 @@ def _breakage(facts: Facts, one: Series, values: F64, usual: F64, run: Stretch) 
     return Breakage(onset_ns=onset, end_ns=end, step_ns=frame.step_ns, breach=breach)
 
 
-def _from_alerts(facts: Facts) -> list[Breakage]:
-    """Alerts within five minutes of each other are one incident; it lasts five minutes beyond the last."""
+def alerts(facts: Facts) -> list[tuple[int, str]]:
+    """(time, service) of each alert, in order; the service is "" where an alert names none."""
     changes = facts.telemetry.changes
     if changes.num_rows == 0:
         return []
@@ -217,15 +296,19 @@ def _from_alerts(facts: Facts) -> list[Breakage]:
     times = pc.cast(changes["time"], pa.int64()).to_pylist()
     services = pc.cast(changes["service"], pa.string()).to_pylist()
     listed = zip(kinds, times, services, strict=True)
-    rows = sorted((time, service or "") for kind, time, service in listed if kind == "alert" and time is not None)
+    return sorted((time, service or "") for kind, time, service in listed if kind == "alert" and time is not None)
+
+
+def _from_alerts(facts: Facts) -> list[Breakage]:
+    """Alerts within five minutes of each other are one incident; it lasts five minutes beyond the last."""
     found: list[Breakage] = []
-    for time, service in rows:
+    for time, service in alerts(facts):
         breach = None
         if service:
             breach = SliBreach(
                 entry=entity.service(service),
                 sli="success",
-                statistic="alert",
+                statistic=ALERT,
                 baseline=0.0,
                 incident=1.0,
                 onset_ns=time,
@@ -244,9 +327,15 @@ def _from_error_lines(facts: Facts, baseline: Window | None) -> list[Breakage]:
     The weakest SLI: an error line need not have hurt anyone, so this is only asked when nothing else is
     there.
     """
+    counted = once(facts, "error lines", lambda: _error_lines(facts))
+    return _loud(facts, *counted, baseline) if counted is not None else []
+
+
+def _error_lines(facts: Facts) -> tuple[F64, I64, int] | None:
+    """(error lines per service and observed bin, starts of these bins, their width); None without logs."""
     logs = facts.logs
     if len(logs) == 0:
-        return []
+        return None
     low, high = int(logs.time_ns[0]), int(logs.time_ns[-1]) + 1
     step = int(np.clip((high - low) // 60, 10_000_000_000, 300_000_000_000))
     bins = (high - low + step - 1) // step
@@ -257,25 +346,45 @@ def _from_error_lines(facts: Facts, baseline: Window | None) -> list[Breakage]:
     flat = np.bincount(logs.service[bad].astype(np.int64) * bins + place[bad], minlength=services * bins)
     count = flat.reshape(services, bins).astype(np.float64)
     alive = np.bincount(place, minlength=bins) > 0
-    return _loud(facts, count[:, alive], starts[alive], step, baseline)
+    return count[:, alive], starts[alive], step
 
 
-def _loud(facts: Facts, count: F64, starts: I64, step: int, baseline: Window | None) -> list[Breakage]:
-    if count.shape[1] < 4:
-        return []
+def line_numbers(facts: Facts, baseline: Window | None, service: str, window: Window) -> dict[str, Any]:
+    """Error lines per second of a service in a window, and usually. Raises SignalError where it is unknown."""
+    counted = once(facts, "error lines", lambda: _error_lines(facts))
+    code = facts.names.service_code(service)
+    if counted is None or code < 0 or not (inside := window.mask(counted[1])).any():
+        raise SignalError(f"there are no log lines of {service!r} in the window")
+    count, starts, step = counted
+    usual, bad, p = _judged_lines(count, starts, baseline)
+    return {
+        "baseline": float(usual[code, 0]) / (step / 1e9), "incident": float(count[code, inside].mean()) / (step / 1e9),
+        "unit": "lines/s", "lines": int(count[code, inside].sum()),
+        "p_value": float(np.where(bad, p, 1.0)[code, inside].min()),
+    }  # fmt: skip
+
+
+def _judged_lines(count: F64, starts: I64, baseline: Window | None) -> tuple[F64, Bool, F64]:
+    """(usual error lines a bin per service (services, 1), bad bins and p-values of all (services, bins))."""
     reference = baseline.mask(starts) if baseline is not None else np.zeros(len(starts), np.bool_)
     if reference.sum() < 3:
         reference = np.arange(len(starts)) < max(3, len(starts) // 3)
     usual = np.minimum(count[:, reference].mean(axis=1), count.mean(axis=1))[:, None]
     p = poisson_tail_p(count, usual + 0.5)
-    bad = (count >= MIN_ERROR_LINES) & (count > 3 * usual) & (p < 1e-4 / max(len(count), 1))
+    return usual, (count >= MIN_ERROR_LINES) & (count > 3 * usual) & (p < 1e-4 / max(len(count), 1)), p
+
+
+def _loud(facts: Facts, count: F64, starts: I64, step: int, baseline: Window | None) -> list[Breakage]:
+    if count.shape[1] < 4:
+        return []
+    usual, bad, p = _judged_lines(count, starts, baseline)
     found: list[Breakage] = []
     for run in scan_flags(bad, np.ones_like(bad), p):
         onset, end = int(starts[run.low]), int(starts[run.high - 1]) + step
         breach = SliBreach(
             entry=entity.service(facts.names.services[run.group]),
             sli="success",
-            statistic="error lines per second",
+            statistic=ERROR_LINES,
             baseline=float(usual[run.group, 0]) / (step / 1e9),
             incident=float(count[run.group, run.low : run.high].mean()) / (step / 1e9),
             onset_ns=onset,

@@ -10,7 +10,10 @@ from aetia.signals.view import Facts
 
 
 class Detector(Protocol):
-    """Finds windows in which users are hurt. Same facts in, same incidents out; facts are never changed."""
+    """Finds windows in which users are hurt. Same facts in, same incidents out; facts are never changed.
+
+    Breaches that name evidence need a detector that can `measure` it again, as channels do (see `SliDetector`).
+    """
 
     def detect(
         self,

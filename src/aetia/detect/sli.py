@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+import msgspec
 import numpy as np
 
 from aetia.detect._entries import Entries, entries
-from aetia.detect._measure import measure
+from aetia.detect._measure import STATISTICS, breach_of, figures, measure
+from aetia.detect._proof import Proof, around, measured, proof
 from aetia.detect._requests import Harm, find
 from aetia.detect._weak import Breakage, weak_breakages
 from aetia.model.diagnosis import Incident, SliBreach
 from aetia.model.window import Window
 from aetia.plugins import plugin
-from aetia.signals.view import Facts
+from aetia.signals.view import Facts, View
 
 MERGE_NS = 60_000_000_000
 """Harms less than a minute apart belong to one incident."""
@@ -54,6 +57,23 @@ class SliDetector:
         if data is not None and not _declares_metrics(facts, declared):
             return _from_requests(data, baseline)
         return _from_weak(facts, baseline, declared)
+
+    def prove(
+        self,
+        facts: Facts,
+        incident: Incident,
+        *,
+        baseline: Window | None = None,
+        sli: dict[str, object] | None = None,
+    ) -> Proof:
+        """The breaches of an incident, who was hurt and how badly, with the evidence for each; `baseline` and `sli` are
+        those that it was detected with."""
+        return proof(facts, incident, incident.baseline if incident.given else baseline, declared_names(sli))
+
+    def measure(self, view: View, **args: Any) -> dict[str, Any]:
+        """The numbers behind one breach, or behind all harm of an incident, again; for `aetia recheck`. Raises
+        SignalError when the view has no such entry point or metric."""
+        return measured(view, **args)
 
 
 def declared_names(sli: dict[str, object] | None) -> frozenset[str]:
@@ -166,7 +186,9 @@ def _baseline(data: Entries, healthy_from: int, window: Window) -> Window:
 
 
 def _as_breaches(data: Entries, harms: list[Harm], window: Window) -> tuple[SliBreach, ...]:
-    """Harms that are too short or weak to show over the whole window, measured as found."""
+    """Harms that are too short or weak to show over the whole window, as they were found; measured against all that
+    lies outside of it."""
+    seen = figures(data, around(data, window), window)
     best: dict[tuple[int, str], Harm] = {}
     for harm in harms:
         key = harm.group, harm.sli
@@ -174,40 +196,10 @@ def _as_breaches(data: Entries, harms: list[Harm], window: Window) -> tuple[SliB
             best[key] = harm
     found: list[SliBreach] = []
     for (group, sli), harm in sorted(best.items()):
-        rows = slice(int(data.first[group]), int(data.first[group + 1]))
-        inside = window.mask(data.time_ns[rows])
-        n = int(inside.sum())
-        now, before, what = _values(data, rows, inside, sli)
-        found.append(
-            SliBreach(
-                entry=data.entities[group],
-                sli=harm.sli,
-                statistic=what,
-                baseline=before,
-                incident=now,
-                onset_ns=harm.onset_ns,
-                p_value=harm.p,
-                requests=n,
-                affected=int(data.failed[rows][inside].sum()),
-            )
-        )
+        statistic = {"success": "share", "latency": STATISTICS[harm.quantile], "throughput": "rate"}[sli]
+        breach = breach_of(data, seen, group, harm.sli, statistic, harm.onset_ns)
+        found.append(msgspec.structs.replace(breach, p_value=harm.p))
     return tuple(found)
-
-
-def _values(data: Entries, rows: slice, inside: np.ndarray, sli: str) -> tuple[float, float, str]:
-    """(in the window, outside of it, statistic) of one SLI."""
-    out: list[float] = []
-    for mask in (inside, ~inside):
-        if not mask.any():
-            out.append(0.0)
-        elif sli == "success":
-            out.append(float(1 - data.failed[rows][mask].mean()))
-        elif sli == "latency":
-            out.append(float(np.quantile(data.duration_ms[rows][mask], 0.99)))
-        else:
-            bins = len(np.unique(data.bin[rows][mask]))
-            out.append(float(mask.sum() / max(bins * data.step_ns / 1e9, 1e-9)))
-    return out[0], out[1], {"success": "share", "latency": "p99", "throughput": "rate"}[sli]
 
 
 def _from_weak(facts: Facts, baseline: Window | None, declared: frozenset[str]) -> list[Incident]:

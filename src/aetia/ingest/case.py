@@ -204,7 +204,9 @@ def _case(raw: Mapping[str, Any], path: Path, default_id: str) -> Case:
     if truth is not None and not isinstance(truth, list | dict):
         raise CorruptSource(f"{path}: 'truth' must be a list of root causes; it is {type(truth).__name__}.")
     roots = [truth] if isinstance(truth, dict) else truth
-    known = {key: raw[key] for key in ("system", "label", "license", "source") if isinstance(raw.get(key), str)}
+    known = {
+        key: raw[key] for key in ("system", "label", "group", "license", "source") if isinstance(raw.get(key), str)
+    }
     baselines = raw.get("baselines") or {}
     if not isinstance(baselines, dict):
         raise CorruptSource(f"{path}: 'baselines' must map table names to windows.")
@@ -507,7 +509,7 @@ def _case_dict(case: Case) -> dict[str, Any]:
     out = msgspec.to_builtins(case)
     if case.truth is not None:
         out["truth"] = [{key: getattr(truth, key) for key in _FIELDS} for truth in case.truth]
-    return {key: value for key, value in out.items() if key not in ("baselines", "label") or value}
+    return {key: value for key, value in out.items() if key not in ("baselines", "label", "group") or value}
 
 
 def _write_table(path: Path, name: str, table: pa.Table) -> None:

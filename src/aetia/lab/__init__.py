@@ -1,1 +1,1 @@
-"""Labelled incidents: the simulator."""
+"""Labelled incidents from the simulator, and language models on a script."""

@@ -71,6 +71,7 @@ def _prove(view: View, board: Board, parts: list[tuple[float, int]], candidate: 
             make_evidence(
                 about=finding.entity, claim=finding.claim, polarity="for", strength=weight or finding.score,
                 query=Query(channel=name, args=finding.args, incident=view.incident, baselines=windows), result=result,
+                fault_class=finding.fault_class, own=finding.own,
             )
         )  # fmt: skip
     return out

@@ -26,6 +26,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     `truth` is None when nothing is known about the cause (telemetry without labels) and an empty tuple when
     it is known that nothing failed. `baselines` overrides `baseline` for single tables (`spans`, `logs`,
     `metrics`), because public datasets record fault-free traces and fault-free metrics at different times.
+    `group` names the part of its suite that the case belongs to, such as what makes it hard; figures are given per
+    group.
     `label` is one of None, `absorbed` (the fault never hurt a user), `no_fault`, `load_surge`, `deploy`.
     """
 
@@ -37,6 +39,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     baselines: dict[str, tuple[Window, ...]] = {}
     sli: dict[str, object] = {}
     label: str | None = None
+    group: str | None = None
     license: str | None = None
     source: str | None = None
 

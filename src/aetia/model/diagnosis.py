@@ -25,8 +25,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     incident: Window | None = None
     baselines: dict[str, tuple[Window, ...]] = {}
     """Baseline windows per table (`spans`, `logs`, `metrics`, `changes`)."""
-    kind: Literal["channel", "tool"] = "channel"
-    """What `channel` names: a channel of evidence or a tool of the investigation, which may share a name."""
+    kind: Literal["channel", "tool", "detector"] = "channel"
+    """What `channel` names: a channel of evidence, a tool of the investigation or a detector; they may share a name."""
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +43,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """One fact that anyone can re-run. `id` is a content hash; `digest` is that of the query's result."""
+    """One fact that anyone can re-run. `id` is a content hash; `digest` is that of the query's result. `strength` is
+    how much it says about who is to blame: that users are hurt says nothing of that, and has none."""
 
     id: str
     about: Entity
@@ -53,6 +54,27 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     query: Query
     result: dict[str, Any]
     digest: str
+    fault_class: FaultClass | None = None
+    """The class of fault that such a fact is a sign of, where it is the sign of one."""
+    own: bool | None = None
+    """True where it can only have begun at the entity, False where a callee or a host may explain it."""
+
+
+class Assessment(msgspec.Struct, frozen=True, kw_only=True):
+    """The three questions about one candidate, answered together, each with the evidence it is answered by: is it
+    abnormal (detection); what kind of fault is it and how bad there (triage); did it begin there (localization).
+    None is an open question. `severity` is 0..1: the share of the candidate's own requests that went wrong, or how
+    surely its metrics or lines did, by the modality that shows most; None where nobody has asked."""
+
+    abnormal: bool | None = None
+    abnormal_by: tuple[str, ...] = ()
+    fault_class: FaultClass | None = None
+    severity: float | None = None
+    triage_by: tuple[str, ...] = ()
+    origin: bool | None = None
+    origin_by: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    """Modalities that contradict one another."""
 
 
 class Hypothesis(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +90,8 @@ class Hypothesis(msgspec.Struct, frozen=True, kw_only=True):
     against: tuple[str, ...] = ()
     verdict: Verdict = "open"
     reason: str = ""
+    assessment: Assessment | None = None
+    """For the candidates that lead."""
 
 
 class SliBreach(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +108,8 @@ class SliBreach(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     affected: int
     unit: str | None = None
+    evidence: str | None = None
+    """The evidence that measures it again; None where nobody has proven it."""
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,11 +133,35 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Impact(msgspec.Struct, frozen=True, kw_only=True):
-    """Who was hurt: entry points, requests seen in the window and how many of them failed or were slow."""
+    """Who was hurt: the broken entry points, their requests in the window (with those that should have come where they
+    stayed away), and how many of these failed, were slow or did not come. `evidence` counts them again."""
 
     entries: tuple[str, ...] = ()
     requests: int = 0
     affected: int = 0
+    evidence: str | None = None
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True):
+    """A sentence and the ids of the evidence that holds its numbers."""
+
+    text: str
+    evidence: tuple[str, ...] = ()
+
+
+class Severity(msgspec.Struct, frozen=True, kw_only=True):
+    """How badly users are hurt, by numbers of the incident alone; docs/detection.md has the thresholds.
+
+    `share` is the weighed share of all users' requests that were hurt (a lower bound where metrics alone tell), None
+    where nothing tells it; then the level is unknown. `lasts` says whether it goes on at the end of the data, and
+    `until_ns` when it was last seen: the end of the data where it goes on."""
+
+    level: Literal["critical", "major", "minor", "unknown"]
+    share: float | None = None
+    lasts: bool | None = None
+    until_ns: int | None = None
+    trend: Literal["growing", "steady", "easing"] | None = None
+    facts: tuple[Fact, ...] = ()
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +170,36 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     rows: dict[str, int] = {}
     tokens: int = 0
+    money: float | None = None
+    """What the tokens cost by the prices that were given, in their currency; None without any."""
+
+
+class Remedy(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done about an earlier incident, in a person's words, and whether it helped."""
+
+    action: str
+    worked: bool
+
+
+class Precedent(msgspec.Struct, frozen=True, kw_only=True):
+    """Another incident that is like this one, should the candidate of that name be its cause. No evidence of it.
+
+    `id` is what `aetia memory show` takes; `component`, `fault_class` and `fault` are what caused it, `likeness` (0..1)
+    is that of the structures, `weight` (0..1) what trust, age and doubts (`why`) leave of it, `source` whose voice.
+    """
+
+    id: str
+    candidate: str
+    component: str
+    fault_class: str | None
+    fault: str | None
+    happened_ns: int
+    likeness: float
+    weight: float
+    source: str
+    vouched: Literal["person", "checks"]
+    remedies: tuple[Remedy, ...] = ()
+    why: tuple[str, ...] = ()
 
 
 class DroppedRows(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +224,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[Evidence, ...] = ()
     propagation: tuple[Hop, ...] = ()
     impact: Impact = Impact()
+    severity: Severity | None = None
     rejected: tuple[Hypothesis, ...] = ()
     abstained: str | None = None
     missing: tuple[str, ...] = ()
@@ -151,6 +232,8 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     """Channels that had nothing to say, and why."""
     dropped: tuple[DroppedRows, ...] = ()
     cost: Cost = Cost()
+    precedents: tuple[Precedent, ...] = ()
+    """What a memory of incidents reminded the investigation of before it began; orders questions, moves no belief."""
 
 
 def canonical(value: Any) -> Any:
@@ -180,6 +263,8 @@ def make_evidence(
     strength: float,
     query: Query,
     result: dict[str, Any],
+    fault_class: FaultClass | None = None,
+    own: bool | None = None,
 ) -> Evidence:
     """Evidence with its content hash and result digest filled in."""
     clean: dict[str, Any] = canonical(result)
@@ -194,4 +279,6 @@ def make_evidence(
         query=query,
         result=clean,
         digest=result_digest,
+        fault_class=fault_class,
+        own=own,
     )

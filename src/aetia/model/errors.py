@@ -10,6 +10,7 @@
     - CorruptSource       truncated, wrong types, not what its name says
   + SignalError           telemetry was read, but a signal cannot be computed from it (exit 2)
     - NoAnswer            a tool of the investigation cannot answer; says why and what to ask (reason/toolbox.py)
+  + PolicyError           a learned policy has no scorer, or one that does not fit (exit 2)
   + ReportError           a diagnosis could not be written or read back (exit 2)
   + BenchError            a suite or a run record cannot be used (exit 2)
 
@@ -58,6 +59,10 @@ class CorruptSource(IngestError):
 
 class SignalError(AetiaError):
     """A signal cannot be computed from the telemetry that was read."""
+
+
+class PolicyError(AetiaError):
+    """What a policy was trained to is missing, damaged, made for other features, or gives no scores."""
 
 
 class ReportError(AetiaError):

@@ -98,6 +98,24 @@ class Approved(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
 Answer = ToolAnswer | ModelAnswer | Approved
 
 
+class Price(msgspec.Struct, frozen=True, kw_only=True):
+    """What a million tokens of a model cost, in whatever currency the two share."""
+
+    per_million_in: float
+    per_million_out: float
+
+    def of(self, tokens_in: int, tokens_out: int) -> float:
+        """What so many tokens cost."""
+        return (tokens_in * self.per_million_in + tokens_out * self.per_million_out) / 1_000_000
+
+
+class Sentence(msgspec.Struct, frozen=True, kw_only=True):
+    """One statement and the ids of the evidence that it rests on; there is at least one."""
+
+    text: str
+    evidence: tuple[str, ...]
+
+
 class Steer(msgspec.Struct, frozen=True, kw_only=True):
     """A person's wish in the middle of it."""
 
@@ -118,6 +136,14 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
     at_s: float = 0.0
     checks: tuple[str, ...] = ()
     """Codes of the checks that watched; a replay needs the same, because they may have ended the policy."""
+    options: dict[str, Any] = {}
+    """What the policy was made with, for a replay to make the same."""
+    question: str = ""
+    """What a person wants to know; answered when the policy has ended."""
+    price: Price | None = None
+    max_cost: float | None = None
+    paced: bool = False
+    """Whether questions that would not end in time were refused by the latency observed before."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, tag="asked"):
@@ -185,6 +211,12 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True, tag="closed"):
     tokens: int
     reason: str = ""
     at_s: float = 0.0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float | None = None
+    """By the prices that were given; None without any."""
+    answer: tuple[Sentence, ...] = ()
+    """To the question of a person."""
 
 
 Event = Opened | Asked | Answered | Believed | Traced | Warned | Steered | Closed

@@ -21,8 +21,9 @@ from aetia.reason.models.wire import estimated
 
 MOST_PROMPT, REPLY = 6_800, 1_000
 """Tokens of what a model is shown, tools included, and of what it may answer: 8 k at the most together."""
-MOST_AT_ONCE, MOST_ARGUMENTS, STRIKES = 4, 1_000, 3
-"""Questions of one turn, characters of the arguments of one, and slips of one agent that close it."""
+MOST_AT_ONCE, MOST_ARGUMENTS, STRIKES, MENDED = 4, 1_000, 3, 1
+"""Questions of one turn, characters of the arguments of one, slips of one agent that close it, and turns of which
+nothing could be read that it may mend."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,8 @@ class NodeAgent:
         self._known = frozenset(item["function"]["name"] for item in tools)
         self._head = opening(words.NODE.format(rounds=rounds), brief, board)
         self._turns: list[_Turn] = []
-        self._strikes = self._number = 0
+        self._strikes = self._number = self._mended = 0
+        self._unread = False
 
     @property
     def open(self) -> bool:
@@ -90,7 +92,11 @@ class NodeAgent:
             return []
         turn = _Turn({"role": "assistant", "content": self._board.redactor.text(answer.text, 300)})
         self._turns.append(turn)
+        self._unread = False
         wanted = self._calls(turn, answer) if answer.calls else self._text(turn, answer.text)
+        self._mended += self._unread and not wanted
+        if self.open and self._mended > MENDED:
+            self._fail("it was told the form once and did not keep to it")
         if self.open and (closing or self._strikes >= STRIKES):
             self._fail("it gave no verdict" if closing else f"it slipped {self._strikes} times")
         return wanted if self.open else []
@@ -123,6 +129,7 @@ class NodeAgent:
             function = {"name": shown, "arguments": arguments}
             echoed.append({"id": key, "type": "function", "function": function})
             if args is None:
+                self._unread = True
                 self._slip("malformed-answer", f"the arguments of {shown} are no JSON object")
                 self._error(turn, key, "arguments", "the arguments are one short JSON object")
             elif name in words.CLOSING:
@@ -147,7 +154,7 @@ class NodeAgent:
         else:
             shown = self._board.redactor.text(text, 120) or "nothing"
             self._slip("malformed-answer" if "{" in text else "no-verdict", f"neither calls a tool nor ends: {shown}")
-            self._strikes += self._strikes > 0  # nobody is asked a third time for a form
+            self._unread = True
             self._error(turn, None, "form", "call a tool, or finish, or abstain; words alone are not read")
         return []
 
@@ -158,6 +165,7 @@ class NodeAgent:
             return
         verdict = words.verdict_of(args.get("verdict"))
         if verdict is None:
+            self._unread = True
             self._slip("malformed-answer", "finishes without a verdict")
             self._error(turn, key, "verdict", f"verdict is one of {', '.join(words.VERDICTS)}")
             return

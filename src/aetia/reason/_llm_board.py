@@ -14,11 +14,11 @@ from typing import Any
 
 import msgspec
 
-from aetia.model.diagnosis import Evidence, digest
+from aetia.model.diagnosis import Evidence
 from aetia.model.entity import Entity
 from aetia.model.journal import ToolAnswer, ToolCall, Warned
 from aetia.reason.ledger import Entry
-from aetia.reason.policy import Desk
+from aetia.reason.policy import Desk, key_of
 from aetia.reason.redact import Redactor, printable
 from aetia.reason.toolbox import cut
 
@@ -54,6 +54,8 @@ class Board:
     _examined: dict[str, tuple[str, Result]] = field(default_factory=dict[str, tuple[str, Result]])
     even: tuple[str, ...] = ()
     """Evidence from questions that were put about every leading component alike."""
+    refuted: frozenset[str] = frozenset()
+    """Candidates that observation has refuted: nothing that a model cites for them counts any more."""
     _asked: list[ToolCall] = field(default_factory=list[ToolCall])
     _names: set[str] = field(default_factory=set[str])
     _moved: dict[str, float] = field(default_factory=dict[str, float])
@@ -85,7 +87,7 @@ class Board:
 
     def remembered(self, call: ToolCall) -> tuple[str, Result] | None:
         """Who asked exactly this before, and what came out."""
-        return self._examined.get(self.key(call))
+        return self._examined.get(key_of(call))
 
     def asked_by(self, agent: str) -> list[ToolCall]:
         """What one agent asked first, where a tool could answer it."""
@@ -111,9 +113,15 @@ class Board:
             self._asked.append(call)
         self._rows(call, answer)
         result = self._result(shown, answer)
-        self._examined.setdefault(self.key(call), (call.agent, result))
+        self._examined.setdefault(key_of(call), (call.agent, result))
         self._instructions(call.agent)
         return result
+
+    def catch_up(self) -> None:
+        """Take what was answered on behalf of nobody: answers that the checks asked for."""
+        for call, answer in self.desk.answered:
+            if key_of(call) not in self._examined:
+                self.take(call, answer)
 
     def unaffordable(self) -> Result:
         """What an agent is shown when no calls are left for its question."""
@@ -143,7 +151,7 @@ class Board:
             if key in self._counted:
                 continue
             name = self._candidate(evidence)
-            if name is None:
+            if name is None or (name in self.refuted and evidence.polarity == "for"):
                 continue
             self._counted.add(key)
             size = STEP * evidence.strength
@@ -178,11 +186,6 @@ class Board:
         """Evidence about a component, strongest first."""
         mine = [item for item in self.desk.evidence.values() if place_of(item.about) == place]
         return sorted(mine, key=lambda item: (-item.strength, item.id))[:most]
-
-    @staticmethod
-    def key(call: ToolCall) -> str:
-        """What makes two questions the same, whoever asks."""
-        return f"{call.tool} {digest(call.args)}"
 
     def _fact(self, item: Evidence) -> dict[str, Any]:
         return {

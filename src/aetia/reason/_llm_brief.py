@@ -16,6 +16,7 @@ SURE = 0.9
 MOST_AGENTS, LEAST_AGENTS, DOUBTED = 32, 3, 0.01
 """Agents of one investigation, at most and where there are so many candidates at least, and the belief below which a
 candidate is looked at only to reach the least."""
+NO_EVIDENCE = "remembered, and no evidence: look for the same signs here, and cite what tools answer, never a memory"
 MOST_BRIEF = 1_600
 """Tokens of what an agent is told to begin with."""
 
@@ -52,7 +53,28 @@ def brief(node: str, nodes: Sequence[str], board: Board) -> dict[str, Any]:
         "other_suspects": [other for other in nodes if other != node][:15],
         "examined_before": board.examined(6),
     }
-    return fit(document, MOST_BRIEF, ("examined_before", "other_suspects", "called_by", "calls", "known_evidence"))
+    lists = ("examined_before", "other_suspects", "called_by", "calls", "known_evidence")
+    if told := earlier(node, board.desk):
+        document |= {"earlier_incidents_like_this": told, "earlier_incidents_are": NO_EVIDENCE}
+        lists = ("earlier_incidents_like_this", *lists)
+    return fit(document, MOST_BRIEF, lists)
+
+
+def earlier(node: str, desk: Desk) -> list[dict[str, Any]]:
+    """What a memory holds for one component: structure, age and remedies, without names, which may be those of another
+    system that must not be told."""
+    at_ns = desk.prior.incident.onset_ns if desk.prior.incident is not None else 0
+    entries = desk.ledger.entries
+    return [
+        {
+            "memory": item.id, "where": "this component" if item.component == node else "a component like it",
+            "fault_class": item.fault_class, "fault": item.fault, "likeness": round(item.likeness, 2),
+            "days_between": abs(at_ns - item.happened_ns) // (86_400 * 10**9),
+            "done": [{"what": one.action, "helped": one.worked} for one in item.remedies],
+        }
+        for item in desk.precedents
+        if item.candidate in entries and place_of(entries[item.candidate].entity) == node
+    ]  # fmt: skip
 
 
 def symptoms(desk: Desk, most: int = 5) -> list[dict[str, Any]]:

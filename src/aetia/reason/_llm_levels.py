@@ -20,6 +20,7 @@ from aetia.reason._llm_reading import objects, read_arguments, read_object, stri
 MOST_BELOW, MOST_RANKED, MOST_EVIDENCE = 8, 5, 40
 MOST_DOCUMENT = 5_600
 """Tokens of the document of one consolidation or of the synthesis."""
+NO_OBJECT = "the answer is no JSON object of the form that was asked for"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +56,10 @@ def without_model(verdict: Verdict, below: Sequence[Consolidated], board: Board)
     return Consolidated(node=verdict.node, blame=verdict.node, evidence=verdict.evidence, reason=verdict.reason)
 
 
-def consolidation(verdict: Verdict, below: Sequence[Consolidated], board: Board, most_s: float) -> ModelCall:
-    """The question to a model: here, or below?"""
+def consolidation(
+    verdict: Verdict, below: Sequence[Consolidated], board: Board, most_s: float, problem: str | None = None
+) -> ModelCall:
+    """The question to a model: here, or below? With a `problem`, what was said and cannot be read, the repair turn."""
     shown = sorted(below, key=lambda item: (-board.shows(item.blame), item.node))[:MOST_BELOW]
     document = {
         "component": verdict.node,
@@ -67,10 +70,29 @@ def consolidation(verdict: Verdict, below: Sequence[Consolidated], board: Board,
                   for item in shown],
     }  # fmt: skip
     document = fit(document, MOST_DOCUMENT, ("below", "evidence"))
+    messages = opening(words.CONSOLIDATE, document, board)
+    if problem is not None:
+        messages = (*messages, *mending(problem, NO_OBJECT, board))
     return ModelCall(
-        messages=opening(words.CONSOLIDATE, document, board), response_format=words.BLAME_FORMAT, max_tokens=REPLY,
-        agent=f"join:{verdict.node}", why="here, or below?", most_s=most_s,
+        messages=messages, response_format=words.BLAME_FORMAT, max_tokens=REPLY, agent=f"join:{verdict.node}",
+        why="here, or below?" if problem is None else "mend the answer", most_s=most_s,
     )  # fmt: skip
+
+
+def unread(answer: ModelAnswer, node: str, board: Board) -> bool:
+    """Whether the model answered a consolidation with what is no JSON object; reported where it did."""
+    if answer.error is not None or read_object(answer.text) is not None:
+        return False
+    board.warn("malformed-answer", f"does not say where the fault began: {answer.text[:100]}", f"join:{node}")
+    return True
+
+
+def mending(said: str, wrong: str, board: Board) -> tuple[dict[str, Any], ...]:
+    """The messages of a repair turn: what the model said, and what is wrong with it."""
+    return (
+        {"role": "assistant", "content": board.redactor.text(said, 600)},
+        {"role": "user", "content": board.redactor.quote({"problem": wrong, "instead": "the JSON object again"})},
+    )
 
 
 def consolidated(answer: ModelAnswer, verdict: Verdict, below: Sequence[Consolidated], board: Board) -> Consolidated:
@@ -82,7 +104,6 @@ def consolidated(answer: ModelAnswer, verdict: Verdict, below: Sequence[Consolid
         return fallback
     found = read_object(answer.text)
     if found is None:
-        board.warn("malformed-answer", f"does not say where the fault began: {answer.text[:100]}", agent)
         return fallback
     known, invented = board.cited(strings(found.get("evidence")))
     if invented:
@@ -116,19 +137,15 @@ def synthesis(
     document = {
         "symptoms": symptoms(board.desk),
         "report": root_report(joined, board),
-        "candidates": [{"entity": name, "belief": round(entry.belief, 3)} for name, entry in ranked[:12]],
+        "candidates": [{"entity": name, "belief": round(entry.belief, 3), "state": entry.state}
+                       for name, entry in ranked[:12]],
         "calls": [[node, other] for node in joined for other in sorted(board.calls.get(node, ())) if other in joined],
         "evidence": board.facts(found[:MOST_EVIDENCE]),
     }  # fmt: skip
     document = fit(document, MOST_DOCUMENT, ("evidence", "calls", "report", "candidates"))
     messages = opening(words.SYNTHESIZE, document, board)
     if problem is not None:
-        said, wrong = problem
-        messages = (
-            *messages,
-            {"role": "assistant", "content": board.redactor.text(said, 600)},
-            {"role": "user", "content": board.redactor.quote({"problem": wrong, "instead": "the JSON object again"})},
-        )
+        messages = (*messages, *mending(*problem, board))
     return ModelCall(
         messages=messages, response_format=words.RANKING_FORMAT, max_tokens=REPLY, agent="synthesis",
         why="rank the candidates" if problem is None else "mend the answer", most_s=most_s,
@@ -155,7 +172,7 @@ def read_ranking(answer: ModelAnswer, board: Board) -> Ranking:
             return Ranking(abstain=board.redactor.text(word(found.get("reason")), 200) or "no reason was given")
     if found is None:
         board.warn("malformed-answer", f"the ranking cannot be read: {answer.text[:100]}", "synthesis")
-        return Ranking(problem="the answer is no JSON object of the form that was asked for")
+        return Ranking(problem=NO_OBJECT)
     if word(found.get("abstain")):
         return Ranking(abstain=board.redactor.text(found["abstain"], 200))
     problems: list[str] = []

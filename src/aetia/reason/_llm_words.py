@@ -38,10 +38,11 @@ CONSOLIDATE = (
 )
 SYNTHESIZE = (
     "You lead the investigation of an incident. Below are the report from the entry points, the evidence with the"
-    " component that it is about, who calls whom, and the candidates. Rank the candidates, the most likely root cause"
-    " first, at most five. Every entry needs ids of evidence about that component. Where the evidence does not tell the"
-    " candidates apart, abstain and say what is missing. Answer with one JSON object: ranking (list of entity,"
-    " evidence, reason) and abstain (null, or why there is no answer). " + _DATA
+    " component that it is about, who calls whom, and the candidates; one that is refuted has been seen to suffer from"
+    " another. Rank the candidates, the most likely root cause first, at most five. Every entry needs ids of evidence"
+    " about that component. Where the evidence does not tell the candidates apart, abstain and say what is missing."
+    " Answer with one JSON object: ranking (list of entity, evidence, reason) and abstain (null, or why there is no"
+    " answer). " + _DATA
 )
 ANSWER = (
     "You answer a question about an incident from the evidence below. Answer in one to six plain sentences. Every"

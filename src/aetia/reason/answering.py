@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from aetia.model.diagnosis import Evidence
-from aetia.model.journal import Answered, Event, ModelAnswer, ModelCall, Opened, ToolAnswer
+from aetia.model.journal import Answered, Event, ModelAnswer, ModelCall, Opened, Sentence, ToolAnswer
 from aetia.reason import _llm_words as words
 from aetia.reason._llm_agent import REPLY, opening
 from aetia.reason._llm_board import Board
 from aetia.reason._llm_brief import fit, symptoms
+from aetia.reason._llm_levels import NO_OBJECT, mending
 from aetia.reason._llm_reading import objects, read_object, strings, word
 from aetia.reason.policy import Desk, Policy, Steps
 
 MOST_SENTENCES, MOST_EVIDENCE, MOST_DOCUMENT, MOST_SENTENCE = 6, 40, 5_400, 400
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sentence:
-    """One statement and the ids of the evidence that it rests on; there is at least one."""
-
-    text: str
-    evidence: tuple[str, ...]
-
-
 class Answering:
-    """A policy, and after it the question. `sentences` holds the answer; it is empty where the model had none that
+    """A policy, and after it the question of the desk. The desk's answer stays empty where the model had none that
     evidence backs."""
 
-    def __init__(self, policy: Policy, question: str) -> None:
-        self._policy, self._question = policy, question
-        self.sentences: tuple[Sentence, ...] = ()
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.options: dict[str, Any] = getattr(policy, "options", {})
 
     def steps(self, desk: Desk) -> Steps:
         yield from self._policy.steps(desk)
@@ -41,41 +33,44 @@ class Answering:
         for _ in range(2):
             if desk.left_s <= 0 or not desk.evidence:
                 return
-            (answer,) = yield (self._call(board, problem),)
+            (answer,) = yield (_call(board, problem),)
             if not isinstance(answer, ModelAnswer):
                 return
             if answer.error is not None:
                 board.warn(f"model-{answer.error.category}", answer.error.message, "answer")
                 return
-            self.sentences, wrong = _read(answer.text, board)
+            sentences, wrong = _read(answer.text, board)
+            desk.answer = sentences or desk.answer
             if not wrong:
                 return
             problem = (answer.text, wrong)
 
-    def _call(self, board: Board, problem: tuple[str, str] | None) -> ModelCall:
-        desk = board.desk
-        ranked = desk.ledger.ranked()
-        leading = {name for name, _ in ranked[:3]}
-        cited = {key for _, entry in ranked[:3] for key in (*entry.evidence_for, *entry.against)}
-        cited |= {key for item in desk.prior.hypotheses if item.entity.name in leading for key in item.evidence}
-        evidence = sorted(desk.evidence.values(), key=lambda item: (item.id not in cited, -item.strength, item.id))
-        document: dict[str, Any] = {
-            "question": self._question,
-            "symptoms": symptoms(desk),
-            "candidates": [{"entity": name, "belief": round(entry.belief, 3)} for name, entry in ranked[:8]],
-            "spread": [[hop.source, hop.target] for hop in desk.prior.propagation[:20]],
-            "evidence": board.facts(evidence[:MOST_EVIDENCE]),
-        }
-        messages = opening(words.ANSWER, fit(document, MOST_DOCUMENT, ("evidence", "spread", "candidates")), board)
-        if problem is not None:
-            said, wrong = problem
-            again = board.redactor.quote({"problem": wrong, "instead": "the JSON object again"})
-            told = {"role": "assistant", "content": board.redactor.text(said, 600)}
-            messages = (*messages, told, {"role": "user", "content": again})
-        return ModelCall(
-            messages=messages, response_format=words.ANSWER_FORMAT, max_tokens=REPLY, agent="answer",
-            why="answer the question" if problem is None else "mend the answer", most_s=round(desk.left_s / 2, 3),
-        )  # fmt: skip
+
+def _call(board: Board, problem: tuple[str, str] | None) -> ModelCall:
+    desk, planned = board.desk, 2 if problem is None else 1
+    ranked = desk.ledger.ranked()
+    observed = [(hop.source, hop.target) for hop in desk.hops if hop.in_direction]
+    leading = {name for name, _ in ranked[:3]}
+    cited = {key for _, entry in ranked[:3] for key in (*entry.evidence_for, *entry.against)}
+    cited |= {key for item in desk.prior.hypotheses if item.entity.name in leading for key in item.evidence}
+    evidence = sorted(desk.evidence.values(), key=lambda item: (item.id not in cited, -item.strength, item.id))
+    document: dict[str, Any] = {
+        "question": desk.question,
+        "symptoms": symptoms(desk),
+        "candidates": [
+            {"entity": name, "belief": round(entry.belief, 3), "state": entry.state} for name, entry in ranked[:8]
+        ],
+        "spread": (observed or [(hop.source, hop.target) for hop in desk.prior.propagation])[:20],
+        "evidence": board.facts(evidence[:MOST_EVIDENCE]),
+    }
+    messages = opening(words.ANSWER, fit(document, MOST_DOCUMENT, ("evidence", "spread", "candidates")), board)
+    if problem is not None:
+        messages = (*messages, *mending(*problem, board))
+    return ModelCall(
+        messages=messages, response_format=words.ANSWER_FORMAT, max_tokens=REPLY, agent="answer",
+        why="answer the question" if problem is None else "mend the answer",
+        most_s=desk.pace.allotment("model answer", desk.left_s, planned),
+    )  # fmt: skip
 
 
 def _read(text: str, board: Board) -> tuple[tuple[Sentence, ...], str]:
@@ -83,7 +78,7 @@ def _read(text: str, board: Board) -> tuple[tuple[Sentence, ...], str]:
     found = read_object(text)
     if found is None:
         board.warn("malformed-answer", f"the answer cannot be read: {text[:100]}", "answer")
-        return (), "the answer is no JSON object of the form that was asked for"
+        return (), NO_OBJECT
     kept: list[Sentence] = []
     wrong: list[str] = []
     for item in objects(found.get("sentences"), MOST_SENTENCES):

@@ -63,6 +63,8 @@ def fingerprint(diagnosis: Diagnosis, hypothesis: Hypothesis) -> Fingerprint:
     if hypothesis.fault is not None:
         tokens.add(f"fault:{_word(hypothesis.fault)}")
     for item in diagnosis.evidence:
+        if item.query.kind != "channel":
+            continue  # what tools were asked depends on the policy, and channels look at every incident
         kind = f"{_word(item.query.channel)}:{_word(item.claim.what)}:{item.claim.direction}"
         tokens.add(f"seen:{kind}")
         if item.id in own and item.polarity == "for":

@@ -39,7 +39,11 @@ class JournalFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close it; a journal to which nothing happened leaves no file."""
+        empty = self._file.tell() == 0
         self._file.close()
+        if empty:
+            self._path.unlink(missing_ok=True)
 
 
 def encoded(event: Event) -> bytes:

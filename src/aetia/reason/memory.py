@@ -17,12 +17,22 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from aetia.model.diagnosis import Diagnosis, Evidence, Hypothesis, digest
+from aetia.model.diagnosis import Diagnosis, Evidence, Hypothesis, Precedent, digest
 from aetia.model.errors import ReportError
 from aetia.model.journal import Answered, Event, ToolAnswer
 from aetia.reason.fingerprints import LONGEST_NAME, OBSERVED, component, fingerprint, path_members, quoted, quotes
 from aetia.reason.journals import closed, encoded, opened
-from aetia.reason.precedents import Fix, Memory, Provenance, Question, Reminder, Situation, Vouched, remind
+from aetia.reason.precedents import (
+    Fix,
+    Memory,
+    Provenance,
+    Question,
+    Reminder,
+    Situation,
+    Vouched,
+    precedents,
+    remind,
+)
 from aetia.signals.view import View
 
 FILE = "memory.db"
@@ -30,6 +40,8 @@ APPLICATION_ID, VERSION = 0xAE71A, 1
 PATIENCE_S = 30.0
 """How long a writer waits for another one."""
 MOST_FIXES = 20
+LEADING = 5
+"""Candidates of a diagnosis for which precedents are looked up."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS memories (
     id TEXT PRIMARY KEY, role TEXT NOT NULL, fault_class TEXT, happened_ns INTEGER NOT NULL, record BLOB NOT NULL
@@ -140,7 +152,17 @@ class IncidentMemory:
                 "SELECT record FROM memories WHERE role = ? AND (fault_class IS ? OR fault_class IS NULL OR ? IS NULL)",
                 (wanted.role, wanted.fault_class, wanted.fault_class),
             ).fetchall() if held else []  # fmt: skip
-        return remind(question, [self._decode(row[0]) for row in rows])
+        kept = [self._decode(row[0]) for row in rows]
+        # A memory has the name of its incident from the system that it was kept under: asked under another it is still
+        # the same incident, and no precedent for itself.
+        others = [memory for memory in kept if memory.incident != _incident(diagnosis, memory.situation)]
+        return remind(question, others)
+
+    def precedents(self, diagnosis: Diagnosis, situation: Situation | None = None) -> tuple[Precedent, ...]:
+        """What an investigation of this diagnosis is told of earlier incidents: a few, of those that a person confirmed
+        or the checks verified, for its leading candidates."""
+        leading = diagnosis.hypotheses[:LEADING]
+        return precedents([(item, self.recall(diagnosis, item, situation)) for item in leading])
 
     def all(self) -> list[Memory]:
         """Every memory, newest incident first."""

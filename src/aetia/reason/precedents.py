@@ -14,7 +14,17 @@ from typing import Literal
 
 import msgspec
 
-from aetia.reason.fingerprints import Fingerprint, Quote, comparable, likeness, symptoms
+from aetia.model.diagnosis import Hypothesis, Precedent, Remedy
+from aetia.reason.fingerprints import (
+    LONGEST_NAME,
+    Fingerprint,
+    Quote,
+    comparable,
+    component,
+    likeness,
+    quoted,
+    symptoms,
+)
 
 DAY_NS = 86_400 * 10**9
 HALF_LIFE_DAYS, OLDEST_DAYS = 90.0, 365.0
@@ -28,6 +38,8 @@ LEAST_NEIGHBOURS = 0.5
 """Share of the component's neighbours that must be the same."""
 MOST_OF_A_VOICE, MOST = 5, 200
 """Reminders of one source for one cause, and of all."""
+MOST_PRECEDENTS, MOST_REMEDIES = 5, 3
+"""What an investigation is told of, and of each how much of what was done."""
 TRUST = {"person": 1.0, "checks": 0.8, "nobody": 0.0}
 Vouched = Literal["person", "checks", "nobody"]
 
@@ -123,11 +135,41 @@ def voices(reminders: Sequence[Reminder]) -> dict[tuple[str, str], float]:
     return {cause: _any(of.values()) for cause, of in loudest.items()}
 
 
+def precedents(found: Sequence[tuple[Hypothesis, Sequence[Reminder]]]) -> tuple[Precedent, ...]:
+    """What an investigation is told of the reminders of its candidates, weightiest first; what weighs nothing is none.
+
+    Each memory speaks for one candidate, that of its own component before the one that it is most like, and each source
+    has one voice for each candidate, so that whoever writes many memories gains nothing.
+    """
+    best: dict[str, tuple[tuple[bool, float, float], Precedent]] = {}
+    for hypothesis, reminders in found:
+        for item in reminders:
+            if item.weight <= 0.0 or item.memory.provenance.vouched == "nobody":
+                continue
+            same = item.memory.component == component(hypothesis.entity)
+            rank = (same, item.weight, item.likeness)
+            if item.memory.id not in best or rank > best[item.memory.id][0]:
+                best[item.memory.id] = (rank, _precedent(hypothesis, item))
+    loudest: dict[tuple[str, str], Precedent] = {}
+    for item in sorted((item for _, item in best.values()), key=lambda item: (-item.weight, -item.likeness, item.id)):
+        loudest.setdefault((item.candidate, item.source), item)
+    return tuple(loudest.values())[:MOST_PRECEDENTS]
+
+
+def pointed(told: Sequence[Precedent]) -> list[str]:
+    """Candidates that precedents speak for, those with most voices first: noisy-or over sources."""
+    of: dict[str, dict[str, float]] = {}
+    for item in told:
+        voices = of.setdefault(item.candidate, {})
+        voices[item.source] = max(voices.get(item.source, 0.0), item.weight)
+    return sorted(of, key=lambda name: (-_any(of[name].values()), name))
+
+
 def expired(memory: Memory, now_ns: int, situation: Situation | None = None) -> str:
     """Why a memory no longer holds: its age, another version of the component, another place of it; else empty."""
     days = (now_ns - memory.happened_ns) / DAY_NS
-    if days > OLDEST_DAYS:
-        return f"it is {days:.0f} days old"
+    if abs(days) > OLDEST_DAYS:
+        return f"it is {days:.0f} days old" if days > 0 else f"it happened {-days:.0f} days later"
     if situation is None or not _same_system(memory.situation, situation):
         return ""
     name = memory.component
@@ -159,7 +201,7 @@ def _alone(question: Question, memory: Memory) -> Reminder:
         why.append("nobody said that it was right")
     if reason := expired(memory, question.at_ns, question.situation):
         return Reminder(memory=memory, likeness=round(alike, 4), weight=0.0, why=(*why, reason))
-    age = max(0.0, (question.at_ns - memory.happened_ns) / DAY_NS)
+    age = abs(question.at_ns - memory.happened_ns) / DAY_NS  # an old incident may be looked at again
     held = alike * trust * 0.5 ** (age / HALF_LIFE_DAYS)
     for factor, words in _doubts(memory, question.situation):
         held *= factor
@@ -182,6 +224,22 @@ def _doubts(memory: Memory, situation: Situation) -> list[tuple[float, str]]:
     if memory.fixes and not any(fix.worked for fix in memory.fixes):
         doubts.append((FIX_FAILED, "what was done about it did not help"))
     return doubts
+
+
+def _precedent(hypothesis: Hypothesis, item: Reminder) -> Precedent:
+    """A reminder as values that a journal keeps; all words are quotes, since anybody may have written the file."""
+    memory = item.memory
+    helped = sorted(memory.fixes, key=lambda fix: (fix.worked, fix.at_ns), reverse=True)[:MOST_REMEDIES]
+    return Precedent(
+        id=quoted(memory.id, LONGEST_NAME), candidate=hypothesis.entity.name,
+        component=quoted(memory.component, LONGEST_NAME),
+        fault_class=quoted(memory.fault_class, 2) if memory.fault_class else None,
+        fault=quoted(memory.fault, LONGEST_NAME) if memory.fault else None, happened_ns=memory.happened_ns,
+        likeness=item.likeness, weight=item.weight, source=quoted(memory.provenance.source),
+        vouched="person" if memory.provenance.vouched == "person" else "checks",
+        remedies=tuple(Remedy(action=quoted(fix.action), worked=fix.worked) for fix in helped),
+        why=tuple(quoted(words) for words in item.why[:4]),
+    )  # fmt: skip
 
 
 def _order(item: Reminder) -> tuple[float, float, str]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
 
-from aetia import plugins
 from aetia.model.diagnosis import Diagnosis
 from aetia.model.errors import ReportError
 from aetia.model.journal import Answered, Asked, Event, Steer, Steered
 from aetia.reason.checks.registry import default_checks
 from aetia.reason.engine import Check, Given, investigate
 from aetia.reason.journals import opened
-from aetia.reason.policy import Limits, Policy
+from aetia.reason.making import make_policy
+from aetia.reason.policy import Policy, limits_of
 
 
 def replay(
@@ -31,12 +30,15 @@ def replay(
     first, recorded = opened(events), _Recorded(events)
     run = investigate(
         first.prior,
-        policy or cast("Policy", plugins.create("policy", first.policy)),
+        policy or make_policy(first.policy, first.options, first.question),
         name=first.policy,
-        limits=Limits(deadline_s=first.deadline_s, max_calls=first.max_calls, max_tokens=first.max_tokens),
+        limits=limits_of(first),
         seed=first.seed,
         checks=default_checks(first.checks) if checks is None else checks,
         tell=tell,
+        options=first.options,
+        question=first.question,
+        paced=first.paced,
     )
     try:
         asked = next(run)

@@ -21,6 +21,7 @@ from aetia.model.diagnosis import Claim, Evidence, Query, canonical, make_eviden
 from aetia.model.entity import Entity
 from aetia.model.errors import AetiaError, SignalError
 from aetia.model.journal import ErrorCategory, ToolAnswer, ToolCall, ToolError
+from aetia.reason.examined import TABLES, keep, question, remembered
 from aetia.signals.view import View
 
 A = TypeVar("A", bound=msgspec.Struct)
@@ -30,7 +31,6 @@ MOST_TEXT = 200
 """Characters of any text in an answer."""
 MOST_SAID = 600
 """Characters of a sentence: of a claim, or of an error, which does not send back what was sent."""
-TABLES = ("spans", "logs", "metrics", "changes")
 
 
 class NoAnswer(SignalError):
@@ -98,10 +98,11 @@ def said(text: str, most: int = 80) -> str:
 
 
 class ViewTools:
-    """All registered tools over one view. Answers calls; never raises for what a caller asked."""
+    """All registered tools over one view. Answers calls; never raises for what a caller asked. Where `shared`, answers
+    are shared with all others over the same facts and windows; who measures time wants each question answered anew."""
 
-    def __init__(self, view: View) -> None:
-        self._view = view
+    def __init__(self, view: View, *, shared: bool = False) -> None:
+        self._view, self._shared = view, shared
         self._tools: dict[str, Tool[Any]] = {}
 
     def names(self) -> tuple[str, ...]:
@@ -113,14 +114,18 @@ class ViewTools:
             known = ", ".join(self.names())
             return _refused("unknown_tool", f"there is no tool {said(call.tool)!r}.", f"use one of {known}")
         tool = self._tools.setdefault(call.tool, cast("Tool[Any]", plugins.create("tool", call.tool)))
-        return ask(tool, call.tool, self._view, call.args)
+        return ask(tool, call.tool, self._view, call.args, shared=self._shared)
 
 
-def ask(tool: Tool[Any], name: str, view: View, given: Mapping[str, Any]) -> ToolAnswer:
+def ask(tool: Tool[Any], name: str, view: View, given: Mapping[str, Any], *, shared: bool = False) -> ToolAnswer:
     """The answer of one tool to arguments as a caller gave them; wrong ones are an error in the answer."""
     began = time.monotonic()
+    key = ""
     try:
         args = msgspec.convert(given, tool.Args)
+        key = question(tool, name, view, args) if shared else ""
+        if key and (before := remembered(view, key)) is not None:
+            return before
         found = tool.look(view, args)
         answer = ToolAnswer(
             rows=tuple(canonical(result_of(found))["rows"]), limit=MOST_ROWS, truncated=found.total > MOST_ROWS,
@@ -135,6 +140,8 @@ def ask(tool: Tool[Any], name: str, view: View, given: Mapping[str, Any]) -> Too
         answer = _refused(error.code, str(error), error.instruction, category=error.category)
     except AetiaError as error:
         answer = _refused(type(error).__name__, str(error))
+    if key:
+        keep(view, key, answer)
     return msgspec.structs.replace(answer, seconds=round(time.monotonic() - began, 4))
 
 

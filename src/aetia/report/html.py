@@ -88,6 +88,8 @@ def _sections(diagnosis: Diagnosis, shown: Exhibits) -> Iterator[tuple[str, str,
         yield "broke", "What broke, and for whom", _breaches(diagnosis)
     if diagnosis.hypotheses:
         yield "ranking", "Ranking", _ranking(diagnosis)
+        if found := wording.assessed(diagnosis):
+            yield "triage", "Triage", _triage(diagnosis, found)
     if shown.graph is not None:
         yield "graph", "How it spread", _graph(diagnosis, shown)
     elif diagnosis.propagation:
@@ -102,6 +104,8 @@ def _sections(diagnosis: Diagnosis, shown: Exhibits) -> Iterator[tuple[str, str,
         yield "logs", "Log lines that appeared or vanished", _templates(shown.templates)
     if diagnosis.rejected:
         yield "rejected", "Ruled out", _list(wording.rejection(item) for item in diagnosis.rejected)
+    if diagnosis.precedents:
+        yield "seen-before", "Seen before", _list(wording.seen_before(diagnosis))
     if limits := _limits(diagnosis):
         yield "limits", "Limits of this answer", limits
 
@@ -121,10 +125,32 @@ def _columns(*titles: str) -> str:
     return f"<thead><tr>{cells}</tr></thead>"
 
 
+def _cited(diagnosis: Diagnosis, *ids: str | None) -> str:
+    """Links to evidence on the page."""
+    held = {item.id for item in diagnosis.evidence}
+    links = ", ".join(f'<a href="#{text(item)}">{text(item)}</a>' for item in ids[:6] if item in held)
+    return f' <span class="muted small">{links}</span>' if ids else ""
+
+
+def _triage(
+    diagnosis: Diagnosis, found: list[tuple[Hypothesis, tuple[wording.Answer, wording.Answer, wording.Answer]]]
+) -> str:
+    rows = "".join(
+        f'<tr><td class="name">{text(item.entity.name)}</td>'
+        f"{''.join(f'<td>{text(said)}{_cited(diagnosis, *ids)}</td>' for said, ids in answers)}</tr>"
+        for item, answers in found
+    )
+    head = _columns("candidate", "is it abnormal?", "what kind of fault?", "did it begin there?")
+    return f'<div class="scroll"><table>{head}<tbody>{rows}</tbody></table></div>'
+
+
 def _breaches(diagnosis: Diagnosis) -> str:
     assert diagnosis.incident is not None
+    facts = diagnosis.severity.facts if diagnosis.severity is not None else ()
+    told = "".join(f"<li>{text(fact.text, 400)}{_cited(diagnosis, *fact.evidence)}</li>" for fact in facts)
     rows = "".join(
-        f"<tr><td>{text(found.entry.name)}</td><td>{text(wording.breach(found))}</td>"
+        f"<tr><td>{text(found.entry.name)}</td>"
+        f"<td>{text(wording.breach(found))}{_cited(diagnosis, found.evidence)}</td>"
         f'<td class="n">{wording.moment(found.onset_ns, day=False)}</td>'
         f'<td class="n">{wording.hurt_requests(found)}</td>'
         f'<td class="n">{text(wording.significance(found))}</td></tr>'
@@ -132,7 +158,7 @@ def _breaches(diagnosis: Diagnosis) -> str:
     )
     return (
         f'<div class="scroll"><table>{_columns("entry point", "what", "#since (UTC)", "#requests hurt", "#chance")}'
-        f"<tbody>{rows}</tbody></table></div>"
+        f"<tbody>{rows}</tbody></table></div>" + (f'<ul class="plain">{told}</ul>' if told else "")
     )
 
 
@@ -211,16 +237,21 @@ def _charts(diagnosis: Diagnosis, charts: list[tuple[str, wording.Chart]]) -> st
 
 def _evidence(diagnosis: Diagnosis) -> str:
     items = sorted(diagnosis.evidence, key=lambda item: (-item.strength, item.id))
-    rows = [_one(item) for item in items]
-    body = f'<ul class="evidence">{"".join(rows[:12])}</ul>'
+    rows = [_one(item) for item in items if item.query.kind != "detector"]
+    hurt = [_one(item) for item in items if item.query.kind == "detector"]
+    return (
+        '<p class="lead">Each line carries the query behind it. <code>aetia recheck DIAGNOSIS.json SOURCE</code> runs'
+        f" them again.</p>{_listed(rows)}" + (f"<h3>That users were hurt</h3>{_listed(hurt)}" if hurt else "")
+    )
+
+
+def _listed(rows: list[str]) -> str:
+    body = f'<ul class="evidence">{"".join(rows[:12])}</ul>' if rows else ""
     if len(rows) > 12:
         body += (
             f'<details><summary>{len(rows) - 12} more</summary><ul class="evidence">{"".join(rows[12:])}</ul></details>'
         )
-    return (
-        '<p class="lead">Each line carries the query behind it. <code>aetia recheck DIAGNOSIS.json SOURCE</code> runs'
-        f" them again.</p>{body}"
-    )
+    return body
 
 
 def _one(item: Evidence) -> str:

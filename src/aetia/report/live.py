@@ -134,6 +134,7 @@ def _branches(scene: Scene, remarks: Sequence[str]) -> Iterator[tuple[str, Rows]
     yield "asking", rows + ([(f"and {left} more", "dim")] if left > 0 else [])
     yield "answers", [(f"{_question(item)}: {item.answer}", "") for item in scene.answered[-ANSWERS:]]
     yield "path", [(line, "") for line in scene.hops[-LINES:]]
+    yield "seen before", [(line, "") for line in scene.seen_before[:LINES]]
     yield "warnings", [(line, "bold red") for line in scene.warnings[-LINES:]]
     yield "wishes", [(line, "magenta") for line in (*scene.wishes, *remarks)[-LINES:]]
 

@@ -27,13 +27,22 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     yield from _table(("", ""), ((label, escape(value)) for label, value in wording.key_facts(diagnosis)))
     if diagnosis.incident is not None and diagnosis.incident.breaches:
         yield from _heading("What broke, and for whom")
-        yield from _table(("entry point", "what", "p", "requests hurt"), _breach_rows(diagnosis))
+        yield from _table(("entry point", "what", "p", "requests hurt", "evidence"), _breach_rows(diagnosis))
+        if diagnosis.severity is not None:
+            yield ""
+            yield from (f"- {escape(fact.text)}{_cited(fact.evidence)}" for fact in diagnosis.severity.facts)
     if diagnosis.abstained is not None:
         yield from _heading("What is missing")
         yield from _bullets(diagnosis.missing or ("nothing more is known",))
     elif diagnosis.hypotheses:
         yield from _heading("Ranking")
         yield from _table(("", "entity", "level", "probability", "score", "fault", "why"), _ranking_rows(diagnosis))
+        if found := wording.assessed(diagnosis):
+            yield from _heading("Triage")
+            yield from _table(("candidate", "is it abnormal?", "what kind of fault?", "did it begin there?"), (
+                (escape(item.entity.name), *(f"{escape(text)}{_cited(ids)}" for text, ids in answers))
+                for item, answers in found
+            ))  # fmt: skip
         yield from _heading("Evidence")
         yield from _evidence(diagnosis)
     if diagnosis.propagation:
@@ -42,6 +51,9 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     if diagnosis.rejected:
         yield from _heading("Ruled out")
         yield from _bullets(wording.rejection(item) for item in diagnosis.rejected)
+    if diagnosis.precedents:
+        yield from _heading("Seen before")
+        yield from _bullets(wording.seen_before(diagnosis))
     if diagnosis.abstained is None and diagnosis.missing:
         yield from _heading("What would make this surer")
         yield from _bullets(diagnosis.missing)
@@ -77,8 +89,12 @@ def _breach_rows(diagnosis: Diagnosis) -> Iterator[tuple[str, ...]]:
     for found in diagnosis.incident.breaches:
         yield (
             escape(found.entry.name), escape(wording.breach(found)), escape(wording.significance(found)),
-            wording.hurt_requests(found),
+            wording.hurt_requests(found), escape(found.evidence or "–"),
         )  # fmt: skip
+
+
+def _cited(ids: tuple[str, ...]) -> str:
+    return f" [{escape(wording.joined(ids))}]" if ids else ""
 
 
 def _ranking_rows(diagnosis: Diagnosis) -> Iterator[tuple[str, ...]]:

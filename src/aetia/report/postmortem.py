@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from aetia.model.diagnosis import Diagnosis, Evidence, Hypothesis
+from aetia.model.diagnosis import Diagnosis, Evidence, Hypothesis, canonical
 from aetia.model.journal import (
     Answered,
     Approval,
@@ -72,11 +72,13 @@ def postmortem(events: Sequence[Event]) -> Postmortem:
         Section(key=key, title=title, sentences=_at_most(list(sentences), found))
         for key, title, sentences in (
             ("summary", "Summary", _summary(found)),
+            ("answer", "What was asked", _answer(found)),
             ("timeline", "Timeline", _timeline(found)),
             ("impact", "Impact", _impact(found)),
             ("cause", "Cause", _cause(found)),
             ("path", "How it spread", _path(found)),
             ("ruled-out", "What was ruled out, and why", _ruled_out(found)),
+            ("seen-before", "Seen before", _seen_before(found)),
             ("done", "What was done", _done(found)),
             ("open", "Open questions", _open(found)),
         )
@@ -94,6 +96,7 @@ class _Record:
 
     def __init__(self, events: Sequence[Event]) -> None:
         self.prior, self.end, self.last = opened(events).prior, closed(events), len(events)
+        self.question = opened(events).question
         self.diagnosis: Diagnosis = self.end.diagnosis if self.end is not None else self.prior
         self.lines = list(enumerate(events, start=1))
         self.evidence = {item.id: item for item in self.prior.evidence}
@@ -141,21 +144,39 @@ def _summary(found: _Record) -> Iterator[Sentence]:
             verdict = _VERDICTS[root.verdict]
             yield found.told(f"{_name(root)} {verdict}{sure}{'' if root.verdict == 'verified' else ', not verified'}.",
                              line)  # fmt: skip
+    if diagnosis.severity is not None:
+        yield found.claim(f"Severity: {wording.severity(diagnosis.severity)}.", (diagnosis.impact.evidence,))
     if found.end is None:
         yield found.told(
             "The journal ends before the investigation does; this is what was known until then.", found.last
         )
     else:
         why = f" ({_quote(found.end.reason)})" if found.end.reason else ""
-        spent = f"{wording.duration_ns(found.end.at_s * 1e9)}, {found.end.calls} calls and {found.end.tokens} tokens"
+        paid = f" for {found.end.cost:.4g}" if found.end.cost else ""
+        took = wording.duration_ns(found.end.at_s * 1e9)
+        spent = f"{took}, {found.end.calls} calls and {found.end.tokens} tokens{paid}"
         yield found.told(f"The investigation ended after {spent}: {found.end.outcome}{why}.", found.last)
+
+
+def _answer(found: _Record) -> Iterator[Sentence]:
+    """A person's question and what a model answered; evidence bears on its words, and nobody has proven that they
+    follow from it."""
+    if not found.question:
+        return
+    yield found.told(f"A person asked {_quote(found.question)}.", 1)
+    said = found.end.answer if found.end is not None else ()
+    for sentence in said:
+        yield found.claim(f"The language model answered {_quote(sentence.text)}.", sentence.evidence, (found.last,),
+                          sure=False)  # fmt: skip
+    if not said:
+        yield found.told("There is no answer that evidence backs.", found.last)
 
 
 def _timeline(found: _Record) -> Iterator[Sentence]:
     diagnosis = found.diagnosis
     told: list[tuple[int, int, Sentence]] = []
 
-    def at(time_ns: int, text: str, evidence: Iterable[str] = ()) -> None:
+    def at(time_ns: int, text: str, evidence: Iterable[str | None] = ()) -> None:
         told.append((time_ns, len(told), found.claim(f"{wording.moment(time_ns)}: {text}", evidence)))
 
     for root in wording.roots(diagnosis):
@@ -170,22 +191,36 @@ def _timeline(found: _Record) -> Iterator[Sentence]:
             at(hop.onset_ns, f"it reaches {hop.target} from {hop.source}.", (hop.evidence,) if hop.evidence else ())
     if diagnosis.incident is not None:
         for breach in diagnosis.incident.breaches:
-            at(breach.onset_ns, f"users are hurt at {breach.entry.name}: {wording.breach(breach)}.")
+            at(breach.onset_ns, f"users are hurt at {breach.entry.name}: {wording.breach(breach)}.", (breach.evidence,))
         whose = "was given" if diagnosis.incident.given else "was found"
-        at(diagnosis.incident.window.end_ns, f"end of the incident's window, which {whose}.")
+        at(diagnosis.incident.window.end_ns, f"end of the incident's window, which {whose}.",
+           (diagnosis.impact.evidence,))  # fmt: skip
+    if diagnosis.severity is not None and diagnosis.severity.until_ns is not None:
+        words = "it still goes on, and the data end." if diagnosis.severity.lasts else "it is over."
+        at(diagnosis.severity.until_ns, words, (diagnosis.impact.evidence,))
     yield from (sentence for _, _, sentence in sorted(told, key=lambda item: item[:2]))
 
 
 def _impact(found: _Record) -> Iterator[Sentence]:
-    """No evidence: breaches are measured by the detector, which leaves no query behind."""
-    impact, incident = found.diagnosis.impact, found.diagnosis.incident
+    """What the detector measured, with the evidence that measures it again; a journal without that is marked."""
+    impact, incident, severity = found.diagnosis.impact, found.diagnosis.incident, found.diagnosis.severity
+    first = () if impact.evidence in found.evidence else (1,)
     if impact.requests:
         share = wording.percent(impact.affected / impact.requests)
-        yield found.doubt(f"{impact.affected} of {impact.requests} requests ({share}) failed or were slow at "
-                          f"{wording.joined(impact.entries)}.", (1,))  # fmt: skip
+        text = (
+            f"{impact.affected} of {impact.requests} requests ({share}) were hurt at {wording.joined(impact.entries)}."
+        )
+        yield found.claim(text, (impact.evidence,), first)
+    if severity is not None:
+        yield found.claim(f"Severity: {wording.severity(severity)}.", (impact.evidence,), first)
+        yield from (found.claim(f"{fact.text[:1].upper()}{fact.text[1:]}.", fact.evidence) for fact in severity.facts)
     for breach in incident.breaches if incident is not None else ():
-        text = f"At {breach.entry.name} {wording.breach(breach)}, {wording.p_value(breach.p_value)}."
-        yield found.doubt(text, (1,))
+        proof = found.evidence.get(breach.evidence or "")
+        # What a detector was led to a short harm by is not what its query returns.
+        same = proof is None or proof.result.get("p_value") == canonical(breach.p_value)
+        chance = f", {wording.p_value(breach.p_value)}" if same else ""
+        yield found.claim(f"At {breach.entry.name} {wording.breach(breach)}{chance}.", (breach.evidence,),
+                          () if proof is not None else (1,))  # fmt: skip
 
 
 def _cause(found: _Record) -> Iterator[Sentence]:
@@ -196,6 +231,8 @@ def _cause(found: _Record) -> Iterator[Sentence]:
         for key in dict.fromkeys(known):
             against = "Against it: " if key in root.against else ""
             yield found.claim(f"{against}{_stop(wording.claim(found.evidence[key]))}", (key,))
+        for answer in wording.triage(root) or ():
+            yield found.claim(f"{_name(root)}: {answer.text}.", answer.evidence)
         gone = [key for key in (*root.evidence, *root.against) if key not in found.evidence]
         if gone:
             yield found.doubt(f"{_name(root)} is also said to stand on {', '.join(gone)}, which the journal lacks.")
@@ -242,6 +279,11 @@ def _ruled_out(found: _Record) -> Iterator[Sentence]:
             yield found.doubt(
                 f"{event.steer.entity}: a person took it out; nothing was measured that says so.", (line,)
             )
+
+
+def _seen_before(found: _Record) -> Iterator[Sentence]:
+    """What a memory of incidents said as the investigation began; nothing about this incident follows from it."""
+    yield from (found.told(_stop(line), 1) for line in wording.seen_before(found.diagnosis))
 
 
 def _done(found: _Record) -> Iterator[Sentence]:

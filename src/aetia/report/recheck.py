@@ -34,7 +34,7 @@ def recheck(diagnosis: Diagnosis, view: View) -> list[Recheck]:
 
 
 class Measures(Protocol):
-    """A channel of evidence or a tool of the investigation: what a query names."""
+    """A channel of evidence, a tool of the investigation or a detector: what a query names."""
 
     def measure(self, view: View, **args: Any) -> dict[str, Any]: ...
 
@@ -49,7 +49,7 @@ def _again(item: Evidence, view: View, made: dict[tuple[str, str], Measures]) ->
         new: dict[str, Any] = canonical(made[kind, name].measure(view, **item.query.args))
     except AetiaError as error:
         return Recheck(item, False, item.result, None, str(error))
-    except (TypeError, KeyError, ValueError, IndexError) as error:
+    except (TypeError, KeyError, ValueError, IndexError, AttributeError) as error:
         # Arguments come from a file: wrong ones say something about the evidence, not about the channel.
         why = f"the query cannot be run: {type(error).__name__}: {error}"
         return Recheck(item, False, item.result, None, why)

@@ -72,6 +72,7 @@ class Scene:
     hops: list[str] = field(default_factory=list[str])
     warnings: list[str] = field(default_factory=list[str])
     wishes: list[str] = field(default_factory=list[str])
+    seen_before: list[str] = field(default_factory=list[str])
     outcome: str = ""
 
     @property
@@ -106,6 +107,7 @@ class Scene:
             _keep(self.wishes, wording.plain(f"{event.steer.wish.replace('_', ' ')} {event.steer.entity}"))
         elif isinstance(event, Closed):  # pyright: ignore[reportUnnecessaryIsInstance]
             self.outcome, self.headline = event.outcome, wording.headline(event.diagnosis)
+            self.seen_before = wording.seen_before(event.diagnosis)
             self.calls, self.tokens = event.calls, event.tokens
             self.waiting.clear()
         else:
@@ -113,6 +115,7 @@ class Scene:
 
     def _open(self, event: Opened) -> None:
         self.policy, self.headline = event.policy, wording.headline(event.prior)
+        self.seen_before = wording.seen_before(event.prior)
         self.deadline_s, self.max_calls, self.max_tokens = event.deadline_s, event.max_calls, event.max_tokens
 
     def _answer(self, event: Answered) -> None:

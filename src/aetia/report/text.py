@@ -16,6 +16,8 @@ from aetia.report import wording
 
 RANKING_ROWS = 5
 EVIDENCE_ROWS = 5
+TRIAGE_ROWS = 2
+"""The answer and what it is told from; the other pages have all that lead."""
 
 
 def to_text(diagnosis: Diagnosis, *, width: int = 80) -> str:
@@ -36,16 +38,20 @@ def page(diagnosis: Diagnosis) -> RenderableType:
 def _parts(diagnosis: Diagnosis) -> Iterator[RenderableType]:
     yield from _verdict(diagnosis)
     if diagnosis.incident is not None and diagnosis.incident.breaches:
-        yield from _section("What broke, and for whom", _breaches(diagnosis))
+        yield from _section("What broke, and for whom", _breaches(diagnosis), *_severity(diagnosis))
     if diagnosis.abstained is not None:
         yield from _section("What is missing", _bullets(diagnosis.missing or ("nothing more is known",)))
     elif diagnosis.hypotheses:
         yield from _section("Ranking", _ranking(diagnosis))
+        if found := list(_triage(diagnosis)):
+            yield from _section("Triage", _bullets(found))
         yield from _section("Evidence", _evidence(diagnosis))
     if diagnosis.propagation:
         yield from _section("How it spread", _propagation(diagnosis))
     if diagnosis.rejected:
         yield from _section("Ruled out", _bullets(_rejected(diagnosis)))
+    if diagnosis.precedents:
+        yield from _section("Seen before", _bullets(wording.seen_before(diagnosis)))
     if diagnosis.abstained is None and diagnosis.missing:
         yield from _section("What would make this surer", _bullets(diagnosis.missing))
     if diagnosis.dropped:
@@ -94,6 +100,18 @@ def _breaches(diagnosis: Diagnosis) -> RenderableType:
     if len(diagnosis.incident.breaches) > 6:
         grid.add_row(Text(f"and {len(diagnosis.incident.breaches) - 6} more", style="dim"), Text())
     return grid
+
+
+def _severity(diagnosis: Diagnosis) -> Iterator[RenderableType]:
+    if diagnosis.severity is not None:
+        yield _bullets(f"{fact.text}" for fact in diagnosis.severity.facts)
+
+
+def _triage(diagnosis: Diagnosis) -> Iterator[str]:
+    """Per leading candidate, the three questions with the kinds of evidence that answer them."""
+    for item, answers in wording.assessed(diagnosis)[:TRIAGE_ROWS]:
+        said = [f"{text} (by {by})" if (by := wording.channels(diagnosis, ids)) else text for text, ids in answers]
+        yield f"{wording.entity_title(item.entity)}: {'; '.join(said)}"
 
 
 def _ranking(diagnosis: Diagnosis) -> RenderableType:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeGuard, cast
 
-from aetia.model.diagnosis import Diagnosis, DroppedRows, Evidence, Hypothesis, Incident, SliBreach
+from aetia.model.diagnosis import Diagnosis, DroppedRows, Evidence, Hypothesis, Incident, Precedent, Severity, SliBreach
 from aetia.model.entity import Entity
 from aetia.model.faults import CLASS_TITLES
 from aetia.model.quantities import duration_ns, number, percent, quantity
@@ -205,6 +205,55 @@ def hurt_requests(found: SliBreach) -> str:
     return f"{number(found.affected)} of {number(found.requests)}" if found.requests else "–"
 
 
+def severity(found: Severity) -> str:
+    """The level, and what a person asks next: whether it still goes on. `major, over since …`."""
+    if found.lasts is None:
+        course = "" if found.until_ns is None else f", last seen {moment(found.until_ns)}"
+    elif found.lasts:
+        course = f", still going on at the end of the data ({moment(found.until_ns, day=False)} UTC)"
+    else:
+        course = f", over since {moment(found.until_ns)}"
+    heading = f" and {found.trend}" if found.lasts and found.trend not in (None, "steady") else ""
+    why = f": {plain(found.facts[0].text)}" if found.level == "unknown" and found.facts and not course else ""
+    return f"{found.level}{course}{heading}{why}"
+
+
+class Answer(NamedTuple):
+    """One of the three questions about a candidate: what is known, and the evidence that says so."""
+
+    text: str
+    evidence: tuple[str, ...]
+
+
+def triage(item: Hypothesis) -> tuple[Answer, Answer, Answer] | None:
+    """Detection, triage and localization of a candidate; None where nobody has assessed it."""
+    told = item.assessment
+    if told is None:
+        return None
+    abnormal = {True: "abnormal", False: "not abnormal", None: "whether it is abnormal is open"}[told.abnormal]
+    kind = fault(item) or (CLASS_TITLES[told.fault_class] if told.fault_class else "no class of fault is known")
+    if told.severity is not None:
+        kind += f", severity there {percent(told.severity)}"
+    origin = {True: "began there", False: "began elsewhere", None: "whether it began there is open"}[told.origin]
+    if told.origin is None and told.origin_by:
+        origin = "shows what can only have begun there"
+    if told.conflicts:
+        origin += f" ({plain('; '.join(told.conflicts))})"
+    return Answer(abnormal, told.abnormal_by), Answer(kind, told.triage_by), Answer(origin, told.origin_by)
+
+
+def assessed(diagnosis: Diagnosis) -> list[tuple[Hypothesis, tuple[Answer, Answer, Answer]]]:
+    """The candidates that were assessed, in their order."""
+    told = ((item, triage(item)) for item in diagnosis.hypotheses)
+    return [(item, answers) for item, answers in told if answers is not None]
+
+
+def channels(diagnosis: Diagnosis, ids: Iterable[str]) -> str:
+    """Where evidence comes from, by the names of the channels, tools and detectors."""
+    held = {item.id: item for item in diagnosis.evidence}
+    return joined(dict.fromkeys(plain(held[key].query.channel, 24) for key in ids if key in held), 4)
+
+
 def rejection(item: Hypothesis) -> str:
     """`cart (service): its callee explains it`."""
     why = item.reason or "explained by the root cause"
@@ -260,6 +309,26 @@ def path(diagnosis: Diagnosis) -> list[list[str]]:
     return [[plain(name, 60) for name in chain] for chain in chains]
 
 
+def seen_before(diagnosis: Diagnosis) -> list[str]:
+    """A line for each precedent, those of the answer first: what it was and when, how alike, what was done about it."""
+    named = {root.entity.name for root in roots(diagnosis)} if diagnosis.abstained is None else set[str]()
+    told = sorted(diagnosis.precedents, key=lambda item: item.candidate not in named)
+    return [precedent(item, of_answer=item.candidate in named) for item in told]
+
+
+def precedent(item: Precedent, *, of_answer: bool) -> str:
+    """`cart: memory leak (class B), 2026-03-01, 72 % alike (aetia memory show M84…): “rolled back” helped`."""
+    known = f"class {plain(item.fault_class, 2)}" if item.fault_class else ""
+    named = plain(item.fault.replace("_", " "), 60) if item.fault else ""
+    what = f"{named} ({known})" if named and known else named or known or "a fault of unknown kind"
+    alike = f"{percent(item.likeness)} alike{'' if of_answer else f' if the cause is {plain(item.candidate, 60)}'}"
+    done = joined(f"“{plain(one.action, 160)}” {'helped' if one.worked else 'did not help'}" for one in item.remedies)
+    return (
+        f"{plain(item.component, 60)}: {what}, {moment(item.happened_ns)[:10]}, {alike}"
+        f" (aetia memory show {plain(item.id, 40)}): {done or 'nobody wrote down what was done'}"
+    )
+
+
 def dropped(record: DroppedRows) -> str:
     """`spans: 1 200 rows, negative duration (a.parquet)`; one file needs no number, since its reason names it."""
     unit = {"files": "file", "messages": "message"}.get(record.table, "row")
@@ -277,7 +346,8 @@ def cost(diagnosis: Diagnosis) -> str:
         for table, count in diagnosis.cost.rows.items()
         if count
     ]
-    tokens = [f"{number(diagnosis.cost.tokens)} tokens"] if diagnosis.cost.tokens else []
+    paid = f" for {diagnosis.cost.money:.4g}" if diagnosis.cost.money else ""
+    tokens = [f"{number(diagnosis.cost.tokens)} tokens{paid}"] if diagnosis.cost.tokens else []
     return ", ".join([duration_ns(diagnosis.cost.seconds * 1e9), *rows, *tokens])
 
 
@@ -306,13 +376,15 @@ def key_facts(diagnosis: Diagnosis) -> list[tuple[str, str]]:
         how = " (given)" if diagnosis.incident.given else " (detected)"
         facts.append(("incident", window(diagnosis.incident.window) + how))
         facts.append(("baseline", _baseline(diagnosis)))
+    if diagnosis.severity is not None:
+        facts.append(("severity", severity(diagnosis.severity)))
     if diagnosis.impact.entries:
         hurt = diagnosis.impact
         share = f" ({percent(hurt.affected / hurt.requests)})" if hurt.requests else ""
         counts = f"{number(hurt.affected)} of {number(hurt.requests)} requests{share} at " if hurt.requests else ""
         unknown = "" if hurt.requests else "; no requests are recorded, so nobody can say how many"
         facts.append(("impact", f"{counts}{joined(plain(name, 60) for name in hurt.entries)}{unknown}"))
-    elif causes and diagnosis.incident is not None and not diagnosis.incident.breaches:
+    elif causes and diagnosis.severity is None and diagnosis.incident is not None and not diagnosis.incident.breaches:
         facts.append(("impact", "no harm to users was measured in this window"))
     if diagnosis.case:
         facts.append(("case", plain(diagnosis.case)))

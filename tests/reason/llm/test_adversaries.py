@@ -8,9 +8,10 @@ import time
 import msgspec
 import pytest
 import server
+from scenes import ROOT, SCAPEGOAT, Scene, doubtful
 
 from aetia import plugins
-from aetia.model.journal import Asked, ToolCall
+from aetia.model.journal import Asked, ToolCall, Traced
 from aetia.reason.checks.registry import default_checks
 from aetia.reason.models.openai import OpenAIModel
 from aetia.reason.models.wire import estimated
@@ -18,7 +19,6 @@ from aetia.reason.policies.llm import Llm
 from aetia.reason.replay import replay
 from aetia.reason.run import run
 from aetia.reason.toolbox import ViewTools
-from conftest import ROOT, SCAPEGOAT, Scene, doubtful
 
 DEADLINE_S = 4.0
 NAMED = {
@@ -64,8 +64,11 @@ def test_the_engineer_mends_a_prior_that_leads_astray(scene: Scene) -> None:
     assert scene.prior.hypotheses[0].entity.service == SCAPEGOAT
     with server.Scripted(server.engineer) as scripted:
         diagnosis = scene.investigate(OpenAIModel(scripted.url, "scripted"))
-    assert diagnosis.hypotheses[0].entity.service == ROOT and diagnosis.hypotheses[0].verdict == "supported"
+    assert diagnosis.hypotheses[0].entity.service == ROOT and diagnosis.hypotheses[0].verdict == "verified"
     assert not scene.warned and scene.closed.tokens > 0
+    walked = [event for event in scene.events if isinstance(event, Traced)]
+    assert walked[0].source == ROOT and all(hop.in_direction and hop.evidence for hop in walked)
+    assert walked[-1].target in {item.entry.service for item in scene.prior.incident.breaches}
 
 
 @pytest.mark.parametrize("role", ["engineer", "obedient", "invents_evidence", "limited"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import server
+from scenes import ROOT, Scene
 from server import Request, Scripted, Turn
 
 from aetia.cli.main import main
@@ -15,9 +16,9 @@ from aetia.ingest.case import write_case
 from aetia.lab.sim.suites import generate
 from aetia.lab.sim.system import make_system
 from aetia.reason.answering import Answering, evidence_of
+from aetia.reason.journals import closed, opened, read_journal
 from aetia.reason.models.openai import OpenAIModel
 from aetia.reason.policies.llm import Llm
-from conftest import ROOT, Scene
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +82,44 @@ def invents(request: Request, number: int) -> Turn:
 
 
 def test_sentences_without_evidence_are_left_out(scene: Scene) -> None:
-    policy = Answering(Llm(), f"why did {ROOT} fail?")
     with Scripted(invents) as scripted:
-        scene.investigate(OpenAIModel(scripted.url, "m"), policy=policy)
-    assert [item.text for item in policy.sentences] == ["Something is slow."]
+        question = f"why did {ROOT} fail?"
+        scene.investigate(OpenAIModel(scripted.url, "m"), policy=Answering(Llm()), question=question)
+    assert [item.text for item in scene.closed.answer] == ["Something is slow."]
     held = evidence_of(scene.events)
-    assert all(key in held for item in policy.sentences for key in item.evidence) and "RF-01" in scene.warned
+    assert all(key in held for item in scene.closed.answer for key in item.evidence) and "RF-01" in scene.warned
+
+
+def test_a_question_is_in_its_journal_and_a_replay_answers_it_again(
+    case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = tmp_path / "asked.jsonl"
+    with Scripted(server.engineer) as scripted:
+        arguments = ["--model-url", scripted.url, "--model", "m", "--quiet", "--journal", str(journal)]
+        assert main(["ask", "why is it slow?", str(case), *arguments]) == 0
+        answered, turns = capsys.readouterr().out, len(scripted.requests)
+        assert main(["ask", "why is it slow?", str(case), *arguments]) == 2, "a journal is never overwritten"
+        assert len(scripted.requests) == turns and "never overwritten" in capsys.readouterr().err
+    events = read_journal(journal)
+    end = closed(events)
+    assert opened(events).question == "why is it slow?" and opened(events).policy == "llm"
+    assert end is not None and end.answer and all(item.evidence for item in end.answer)
+    assert main(["replay", str(journal)]) == 0
+    assert capsys.readouterr().out == answered
+    assert main(["incident", str(journal), "--postmortem"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "why is it slow?" in told and all(key in told for item in end.answer for key in item.evidence)
+
+
+def test_where_nothing_can_be_investigated_no_journal_is_left(
+    case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = tmp_path / "asked.jsonl"
+    with Scripted(server.engineer) as scripted:
+        model = ["--model-url", scripted.url, "--model", "m"]
+        assert main(["ask", "why?", str(case), "--baseline", "start..+2s", *model, "--journal", str(journal)]) == 1
+        assert scripted.requests == [] and not journal.exists()
+    assert "was not written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("role", ["refusing", "malformed", "truncated", "limited"])

@@ -7,17 +7,18 @@ import time
 
 import msgspec
 import server
+from scenes import ROOT, SCAPEGOAT, Scene
 
 from aetia.model.diagnosis import Diagnosis, make_evidence
 from aetia.model.entity import service
 from aetia.model.journal import Answered, Asked, Believed, ModelAnswer, ModelCall, ToolAnswer, ToolCall
-from aetia.reason._llm_board import MOST_MOVED
+from aetia.reason._llm_board import MOST_MOVED, Board
+from aetia.reason.ledger import Ledger
 from aetia.reason.models.openai import OpenAIModel
 from aetia.reason.models.wire import estimated
 from aetia.reason.policies.llm import Llm
-from aetia.reason.policy import Limits
+from aetia.reason.policy import Desk, Limits
 from aetia.reason.run import run
-from conftest import ROOT, SCAPEGOAT, Scene
 
 
 class OneAtATime:
@@ -50,7 +51,7 @@ def test_nobody_is_asked_where_the_prior_is_sure(scene: Scene) -> None:
     scene.prior = msgspec.structs.replace(scene.prior, hypotheses=(sure, *scene.prior.hypotheses[1:]))
     with server.Scripted(server.engineer) as scripted:
         scene.investigate(OpenAIModel(scripted.url, "scripted"))
-        assert scripted.requests == [] and scene.closed.calls == 0
+        assert scripted.requests == [] and not scene.model_calls()
 
 
 def test_without_a_model_the_prior_stands(scene: Scene) -> None:
@@ -104,7 +105,7 @@ def test_what_one_agent_asked_is_not_asked_again_for_another(scene: Scene) -> No
 def test_beliefs_move_by_evidence_of_tools_alone_and_not_far(scene: Scene) -> None:
     with server.Scripted(server.engineer) as scripted:
         scene.investigate(OpenAIModel(scripted.url, "scripted"))
-    moves = [event for event in scene.events if isinstance(event, Believed) and event.because]
+    moves = [event for event in scene.events if isinstance(event, Believed) and event.before != event.after]
     of_prior = {item.id for item in scene.prior.evidence}
     assert moves and all(not set(event.because) & of_prior for event in moves)
     for name in {event.entity for event in moves}:
@@ -138,3 +139,35 @@ def test_a_person_s_wish_comes_first_and_an_exclusion_is_kept(scene: Scene) -> N
             asked = work.send(Given(answers=given, at_s=0.2))
     except StopIteration as end:
         assert ROOT not in {item.entity.service for item in end.value.hypotheses[:1]}
+
+
+def test_the_candidates_are_examined_together_before_a_model_ranks_them(scene: Scene) -> None:
+    with server.Scripted(server.engineer) as scripted:
+        scene.investigate(OpenAIModel(scripted.url, "scripted"))
+    kinds = [event.request.agent if isinstance(event.request, ModelCall) else event.request.tool
+             for event in scene.events if isinstance(event, Asked)]  # fmt: skip
+    ranked = kinds.index("synthesis")
+    assert "hop" in kinds[:ranked] and "hop" not in kinds[ranked:]
+    group = [item.entity.service for item in scene.prior.hypotheses[:3]]
+    asked = {event.request.args.get("target") for event in scene.events
+             if isinstance(event, Asked) and isinstance(event.request, ToolCall)}  # fmt: skip
+    assert set(group) <= asked
+
+
+def test_nothing_counts_for_a_candidate_that_observation_has_refuted(scene: Scene) -> None:
+    item = scene.prior.evidence[0]
+    facts = [
+        make_evidence(about=service(name), polarity=way, strength=0.9, result={"n": way + name}, query=item.query,
+                      claim=item.claim)
+        for name in ("victim", "other") for way in ("for", "against")
+    ]  # fmt: skip
+    desk = Desk(prior=scene.prior, limits=Limits(), seed=0, ledger=Ledger(lambda event: None),
+                note=lambda event: None, evidence={fact.id: fact for fact in facts})  # fmt: skip
+    for name in ("victim", "other"):
+        desk.ledger.propose(name, service(name), 0.3)
+    board = Board(desk)
+    board.refuted = frozenset({"victim"})
+    board.weigh(tuple(fact.id for fact in facts if fact.polarity == "for"))
+    assert desk.ledger.entries["victim"].belief == 0.3 < desk.ledger.entries["other"].belief
+    board.weigh(tuple(fact.id for fact in facts if fact.polarity == "against"))
+    assert desk.ledger.entries["victim"].belief < 0.3

@@ -32,6 +32,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ("compare", {"component": "prices", "against": "peers"}),
     ("compare", {"component": "basket", "against": "instances"}),
     ("link", {"caller": "gateway", "callee": "prices"}),
+    ("workload", {"service": "orders"}),
 ]
 """A question to every tool that the ordinary incident has an answer for."""
 
@@ -57,7 +58,7 @@ def diagnosis_with(*evidence: Evidence) -> Diagnosis:
 
 
 def test_every_tool_is_asked_here() -> None:
-    assert {tool for tool, _ in ASKED} | {"hop"} >= set(plugins.names("tool"))
+    assert {tool for tool, _ in ASKED} | {"hop", "before_failure"} >= set(plugins.names("tool"))
     assert len(plugins.names("tool")) >= 10
 
 
@@ -258,3 +259,24 @@ def test_more_rows_than_the_limit_are_cut_and_said_to_be() -> None:
     answer = ask("overview", view)
     assert len(answer.rows) == MOST_ROWS and answer.truncated
     assert answer.rows[0]["name"] == (case.truth or pytest.fail())[0].service
+
+
+def test_calls_that_came_back_too_soon_in_failing_requests_speak_for_the_callee() -> None:
+    view = contracts.early_answer().shared_view
+    answer = ask("before_failure", view, service="orders")
+    assert fact(answer).about.service == "stock"
+    assert answer.rows[0]["sooner"] > 0.9
+    assert answer.rows[0]["failed_p50_ms"] < 0.5 * answer.rows[0]["healthy_p50_ms"]
+    assert fact(answer).strength > 0.8
+    # gateway fails in the same requests, and its call failed: that is no riddle.
+    assert ask("before_failure", view, service="gateway").rows == ()
+
+
+def test_the_workload_tells_who_is_asked_less() -> None:
+    view = contracts.ordinary().shared_view
+    answer = ask("workload", view, service="orders")
+    assert [row["name"] for row in answer.rows] == ["orders", "stock"]
+    assert fact(answer).about.service == "stock"
+    assert answer.rows[1]["lost"] > answer.rows[0]["lost"]
+    of = ask("workload", view, service="stock", of="callers")
+    assert [row["name"] for row in of.rows] == ["stock", "orders"]

@@ -5,8 +5,6 @@ Source: arXiv 2601.22208, section 7 of the agents survey. Cost per event: O(cand
 
 from __future__ import annotations
 
-import re
-
 from aetia.model.journal import Answered, Asked, Believed, Closed, Event, ModelAnswer, ToolAnswer, ToolCall, Traced
 from aetia.reason.checks._notes import (
     FINISH,
@@ -15,13 +13,12 @@ from aetia.reason.checks._notes import (
     decided,
     directly_about,
     lowered,
-    mentioned,
     names_of,
     places,
     raised,
-    sentences,
 )
 from aetia.reason.checks._watch import Failing, Watch
+from aetia.reason.checks._words import accused
 from aetia.reason.policy import Desk
 
 CONTRADICTS = 0.3
@@ -32,7 +29,6 @@ ALTERNATIVES = 2
 """Alternatives that have to be tested, of those that are plausible by the prior."""
 ANCHORED, FURTHER = 6, 3
 """Questions about the leader alone that are too many, and after which they are called so again."""
-_CLAIMS = re.compile(r"\b(?:is|was)( not|n't)? (?:the |a )?(?:root )?cause\b", re.I)
 
 
 class NoBeliefUpdate(Watch):
@@ -188,13 +184,8 @@ class Contradiction(Watch):
 
     def _spoken(self, agent: str, text: str) -> Failing | None:
         found: Failing | None = None
-        for sentence in sentences(text):
-            said = _CLAIMS.search(sentence)
-            names = mentioned(sentence[: said.start()], self.notes.names) if said is not None else []
-            if said is None or not names or said[0].lower().startswith("caused"):
-                continue
-            claim = said[1] is None
-            if self._claims.setdefault((agent, names[-1]), claim) != claim:
-                found = Failing(agent, f"{names[-1]} is and is not the cause, and nothing was learned in between.")
-                self._claims[agent, names[-1]] = claim
+        for name, claim in accused(text, self.notes.names):
+            if self._claims.setdefault((agent, name), claim) != claim:
+                found = Failing(agent, f"{name} is and is not the cause, and nothing was learned in between.")
+                self._claims[agent, name] = claim
         return found

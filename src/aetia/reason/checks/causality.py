@@ -11,12 +11,16 @@ from typing import Any, cast
 from aetia.model.journal import Answered, Asked, Believed, Event, ModelAnswer, ToolCall, Traced
 from aetia.reason.checks._notes import FINISH, about, held, lowered, names_of, raised
 from aetia.reason.checks._watch import Failing, Watch
+from aetia.reason.checks._words import joined
 from aetia.reason.hops import CLOCK_ERROR_S, STEPS_OFF
 from aetia.reason.policy import Desk
 
 TOLERANCE_NS = 60_000_000_000
 """Onsets of one channel that are closer are simultaneous: metrics usually come once a minute."""
-_ARROW = re.compile(r"([\w./:@-]*\w)[`'\"]?\s*(?:→|-+>)\s*[`'\"]?([\w./:@-]*\w)")
+
+
+_LOOKED = re.compile(r"\b(?:of|all|in) [1-9]\d*\b")
+"""A claim that says how many things were looked at: nothing stood out among them, which is an observation."""
 
 
 class TemporalMisordering(Watch):
@@ -76,8 +80,8 @@ class SpuriousEdge(Watch):
         if isinstance(event, Traced) and event.in_direction is not False:
             return self._judge("root", event.source, event.target, desk)
         if isinstance(event, Answered) and isinstance(event.answer, ModelAnswer):
-            for found in _ARROW.finditer(event.answer.text):
-                failing = self._judge(self.notes.agent(event), found[1], found[2], desk)
+            for one, other in joined(event.answer.text, self.notes.names):
+                failing = self._judge(self.notes.agent(event), one, other, desk)
                 if failing is not None:
                     return failing
         return None
@@ -133,7 +137,8 @@ class InvalidInference(Watch):
         names = names_of(entry.entity) if entry is not None else (event.entity,)
         if not items or any(name in self.notes.measured for name in names):
             return None
-        if all(about(item, event.entity, desk) and empty(item.result) for item in items):
+        if all(about(item, event.entity, desk) and empty(item.result) and not _LOOKED.search(item.claim.text)
+               for item in items):  # fmt: skip
             return Failing("root", f"nothing was recorded of {event.entity}; absence of telemetry refutes nobody.")
         return None
 

@@ -14,13 +14,13 @@ from aetia.reason.checks._notes import (
     FINISH,
     Notes,
     arguments,
-    mentioned,
     names_of,
     places,
     sentences,
     words,
 )
 from aetia.reason.checks._watch import Failing, Watch
+from aetia.reason.checks._words import accused
 from aetia.reason.policy import Desk
 
 SPECULATION, LEAST_SENTENCES, LEAST_WORDS = 0.3, 5, 5
@@ -29,14 +29,21 @@ ALIKE, TEXTS_KEPT, LEAST_TEXT = 0.8, 4, 8
 """Share of common word triples that makes two texts one, the texts of an agent that are kept, and words they need."""
 STALLED = 5
 """Turns of a model in a row that bring no new evidence."""
-_CAUSE = re.compile(r"\b(?:root cause|culprit)\b[^.\n]{0,20}?\b(?:is|was|:)\s+(?!not\b)", re.I)
 _ROLE = re.compile(
-    r"^\s*(?:<\|?/?tool[\w|]*>?|\[tool|(?:observation|user|(?:tool|function) (?:output|result|response))\s*:)",
+    r"^\s*(?:<\|?/?(?:tool|function)[\w|]*>?|\[tool"
+    r"|(?:observation|user|(?:tool|function) (?:output|result|response)s?)\s*:)",
     re.I | re.M,
 )
-_SHOWS = (
-    r"\b[^.\n]{0,40}\b(?:returned|showed|shows|reported|reports|said|says|found|confirmed|confirms|revealed|answered)\b"
+_REPORTS = r"(?:return|show|report|sa[iy]|f[io]und|confirm|reveal|answer|indicate|list|give|gave|print)"
+_QUOTED = (
+    r"\b{tool}\b[^.\n]{{0,60}}?\b" + _REPORTS,
+    r"\b(?:(?:output|result|answer|response)s? (?:of|from)|according to|as per) (?:the )?{tool}\b",
+    r"\b{tool}(?:'s)? (?:output|result|answer|response)s?\b",
+    r"^\W*{tool}\b(?:\([^)\n]*\))?\W*(?:→|[-=]+>|:)",
+    r"^\s*\[{tool}\]",
 )
+"""Ways to quote a tool; {{tool}} is its name."""
+_AHEAD = re.compile(r"\b(?:will|would|should|could|may|might|can|if|whether|to see|let me|let's)\b|'ll\b", re.I)
 _PLAN = re.compile(
     r"^(?:let me|let's|i will|i'll|i need|i want|i should|next|first|then|now|to )\b|\?$"
     r"|\b(?:will|should|need to) (?:check|look|ask|compare|call|query)",
@@ -66,10 +73,7 @@ class Divergence(Watch):
         return None
 
     def _spoken(self, agent: str, answer: ModelAnswer) -> Failing | None:
-        spoken = {
-            name for found in _CAUSE.finditer(answer.text)
-            for name in mentioned(answer.text[found.end() : found.end() + 80].split("\n")[0], self.notes.names)[:1]
-        }  # fmt: skip
+        spoken = {name for name, yes in accused(answer.text, self.notes.names) if yes}
         for _, tool, text in answer.calls:
             call = ToolCall(tool=tool, args=arguments(text))
             named = places(call) & self.notes.names if tool == FINISH else set[str]()
@@ -109,9 +113,23 @@ class RoleConfusion(Watch):
             else set[str]()
         )
         for tool in sorted(tools - self._answered - {"", FINISH}):
-            if tool in text and re.search(rf"\b{re.escape(tool)}{_SHOWS}", text):
+            if tool in text and _quotes(tool, text):
                 return Failing(agent, f"{tool} is quoted and was never answered; ask it first.")
         return None
+
+
+def _quotes(tool: str, text: str) -> bool:
+    """Whether a text says what a tool answered; what it is to answer is no quotation."""
+    forms = (form.format(tool=re.escape(tool)) for form in _QUOTED)
+    found = (match for form in forms for match in re.finditer(form, text, re.I | re.M))
+    return any(not _AHEAD.search(_sentence(text, match.start())) for match in found)
+
+
+def _sentence(text: str, at: int) -> str:
+    """The sentence around a place in a text."""
+    start = max(text.rfind(sign, 0, at) for sign in ".!?\n") + 1
+    ends = [end for sign in ".!?\n" if (end := text.find(sign, at)) >= 0]
+    return text[start : min(ends, default=len(text))]
 
 
 class Speculation(Watch):

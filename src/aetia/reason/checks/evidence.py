@@ -46,8 +46,17 @@ LEAST_STRENGTH = 0.2
 LEAST_ITEMS = 3
 """Items of the six of RF-08 that a verified hypothesis must have."""
 PRECEDENCE_NS = 60_000_000_000
-_UP = re.compile(r"\b(?:rose|rises?n?|rising|increas(?:e[sd]?|ing)|higher|gr[eo]ws?|spike[sd]?|climb(?:s|ed))\b", re.I)
-_DOWN = re.compile(r"\b(?:fell|falls?|fallen|falling|decrease[sd]?|decreasing|lower|drop(?:s|ped)|shrank)\b", re.I)
+_GO = r"(?:go|goes|going|went|gone|moves?d?|shoots?|shot|ticks?|is|was|are|were|stays?|came|comes?)"
+_UP = re.compile(
+    rf"\b(?:rose|rises?n?|rising|increas(?:e[sd]?|ing)|higher|gr[eo]ws?|growing|grown|spik(?:e[sd]?|ing)|climb(?:s|ed|ing)?"
+    rf"|soar(?:s|ed|ing)?|surg(?:e[sd]?|ing)|jump(?:s|ed|ing)?|doubl(?:e[sd]?|ing)|tripl(?:e[sd]?|ing)|{_GO} up"
+    r"|more than before|elevated)\b", re.I,
+)  # fmt: skip
+_DOWN = re.compile(
+    rf"\b(?:fell|falls?|fallen|falling|decreas(?:e[sd]?|ing)|lower|drop(?:s|ped|ping)?|sh?r[aiu]nk(?:s|ing)?|declin(?:e[sd]?|ing)"
+    rf"|halv(?:e[sd]?|ing)|collaps(?:e[sd]?|ing)|s[aiu]nk(?:s|ing)?|plung(?:e[sd]?|ing)|plummet(?:s|ed|ing)?|{_GO} down"
+    r"|less than before)\b", re.I,
+)  # fmt: skip
 _DENIED = re.compile(r"\b(?:no|not|never|neither|nor|without|if|whether|unless)\b|n't\b", re.I)
 _TRAFFIC = re.compile(r"request|traffic|throughput|calls|rate|load", re.I)
 

@@ -1,7 +1,7 @@
 """Collaboration: the verdicts of several modalities on one candidate, weighed and reconciled.
 
 Detection (is it abnormal), triage (fault class and severity) and localization (does it speak for the candidate as the
-origin) are answered together, each with its evidence. Source: TrioXpert, section 7 of the agents survey; weights of
+origin) are answered together, each with its evidence. Source: TrioXpert, section 8 of the agents survey; weights of
 evidence add up as log-odds.
 """
 
@@ -35,6 +35,11 @@ class Joint:
     evidence: tuple[str, ...]
     conflicts: tuple[str, ...]
     reason: str
+    abnormal_by: tuple[str, ...] = ()
+    triage_by: tuple[str, ...] = ()
+    origin_by: tuple[str, ...] = ()
+    """Evidence for the answer to each of the three questions: of those who say that it is ill, of the one whose fault
+    class and of the one whose severity is taken, and of those to whom it can only have begun there."""
 
 
 def collaborate(candidate: str, verdicts: Sequence[Verdict]) -> Joint:
@@ -44,6 +49,7 @@ def collaborate(candidate: str, verdicts: Sequence[Verdict]) -> Joint:
     total = sum(weight for weight, _ in weights)
     sick = [verdict for verdict in spoken if verdict.abnormal]
     best = max(sick, key=lambda v: (v.own, RELIABILITY[v.modality] * v.severity), default=None)
+    worst = max(sick, key=lambda v: v.severity, default=None)
     onsets = [verdict.onset_s for verdict in sick if verdict.onset_s is not None]
     conflicts = tuple(
         f"{a.modality} say that it is ill, {b.modality} that it is well"
@@ -56,7 +62,13 @@ def collaborate(candidate: str, verdicts: Sequence[Verdict]) -> Joint:
         fault_class=best.fault_class if best is not None else None, onset_s=min(onsets, default=None),
         log_odds=max(-MOST, min(MOST, total)), evidence=tuple(dict.fromkeys(e for v in spoken for e in v.evidence)),
         conflicts=conflicts, reason="; ".join(f"{v.modality}: {v.reason}" for v in spoken),
+        abnormal_by=_ids(*(sick or spoken)), origin_by=_ids(*(v for v in sick if v.own)),
+        triage_by=_ids(*(v for v in (best, worst) if v is not None)),
     )  # fmt: skip
+
+
+def _ids(*verdicts: Verdict) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(item for verdict in verdicts for item in verdict.evidence))
 
 
 def _weight(verdict: Verdict) -> float:

@@ -33,12 +33,10 @@ class Recording:
 
     def __init__(self, model: Model, path: Path) -> None:
         self._model, self._path, self._lock = model, path, threading.Lock()
-        try:
-            path.touch(exist_ok=False)
-        except FileExistsError:
-            raise ReportError(f"{path} exists; a recording is never overwritten, choose another file.") from None
-        except OSError as error:
-            raise ReportError(f"{path} cannot be written: {error.strerror}; choose another place.") from error
+        if path.exists():
+            raise ReportError(f"{path} exists; a recording is never overwritten, choose another file.")
+        if not path.parent.is_dir():
+            raise ReportError(f"{path} cannot be written: its folder does not exist; create the folder first.")
 
     def answer(self, call: ModelCall, timeout_s: float) -> ModelAnswer:
         answer = self._model.answer(call, timeout_s)

@@ -19,7 +19,8 @@ from aetia.reason._llm_agent import REPLY, NodeAgent, Verdict, Wanted
 from aetia.reason._llm_board import Board
 from aetia.reason._llm_brief import brief, in_doubt
 from aetia.reason.models.wire import estimated
-from aetia.reason.policy import Desk, Questions, Steps
+from aetia.reason.policy import Desk, Questions, Steps, key_of
+from aetia.reason.way import Walk, examine_group, hurt, refute, trace, verify
 
 ROUNDS = 5
 """Turns with tools of one agent."""
@@ -29,8 +30,6 @@ CONVINCED = 0.5
 """Belief of the leader from which on an abstention of the model does not count."""
 KEPT_CALLS, KEPT_TOKENS = 4, 20_000
 """What is kept for the synthesis while agents work."""
-PART_S = 0.5
-"""Part of the time left that one turn may take, so that there always is some for the next."""
 LEADING = 3
 """Components about which the same is asked, whatever their agents asked."""
 TOPOLOGY = "topology"
@@ -45,20 +44,41 @@ class Llm:
     """Asks a model where the prior is in doubt; needs one to be configured."""
 
     def steps(self, desk: Desk) -> Steps:
+        board, walk = Board(desk), Walk(hurt(desk))
         nodes = in_doubt(desk)
-        if not nodes:
-            return
-        board = Board(desk)
-        yield from _survey(nodes[: max(desk.limits.max_calls // 5, 1)], board)
-        tools = words.tools_offered()
-        agents = [NodeAgent(node, brief(node, nodes, board), board, tools, ROUNDS) for node in nodes]
-        yield from _examine(agents, board)
-        ended = [agent.verdict for agent in agents if agent.verdict is not None]
-        if not ended:
-            return  # nobody said anything: the prior stands, and why is in the journal
-        yield from _even_out(nodes, agents, board)
-        joined = yield from _join(ended, board)
-        yield from _conclude(joined, board)
+        if nodes:
+            yield from _agents(nodes, board, walk)
+        yield from _settle(board, walk)
+
+
+def _agents(nodes: list[str], board: Board, walk: Walk) -> Looks:
+    """What the model says of the components in doubt, weighed; where it says nothing the prior stands."""
+    desk = board.desk
+    yield from _survey(nodes[: max(desk.limits.max_calls // 5, 1)], board)
+    tools = words.tools_offered()
+    agents = [NodeAgent(node, brief(node, nodes, board), board, tools, ROUNDS) for node in nodes]
+    yield from _examine(agents, board)
+    ended = [agent.verdict for agent in agents if agent.verdict is not None]
+    if not ended:
+        return  # why is in the journal
+    yield from _even_out(nodes, agents, board)
+    joined = yield from _join(ended, board)
+    walk.room = _calls_left(desk)
+    yield from examine_group(desk, walk)
+    board.catch_up()
+    board.refuted = frozenset(refute(desk, walk))
+    yield from _conclude(joined, board)
+
+
+def _settle(board: Board, walk: Walk) -> Looks:
+    """The path of the leader hop by hop, and the verdict on the final candidates together, both by observation."""
+    desk = board.desk
+    if desk.abstained or desk.prior.abstained is not None:
+        return
+    walk.room = _calls_left(desk)
+    yield from examine_group(desk, walk)
+    yield from trace(desk, walk)
+    verify(desk, walk)
 
 
 def _survey(nodes: list[str], board: Board) -> Looks:
@@ -77,7 +97,7 @@ def _examine(agents: list[NodeAgent], board: Board) -> Looks:
     up."""
     for turn in range(ROUNDS + 1):
         working = [agent for agent in agents if agent.open]
-        closing = turn == ROUNDS or _calls_left(board.desk) < 3 * len(working)
+        closing = turn == ROUNDS or _calls_left(board.desk) < 3 * len(working) or not _time_for_more(board.desk)
         asked = _affordable(working, closing, board)
         if not asked:
             break
@@ -96,15 +116,19 @@ def _affordable(working: list[NodeAgent], closing: bool, board: Board) -> list[t
     """The next turns of as many agents as calls, tokens and time allow; the least suspicious ones go without."""
     desk = board.desk
     tokens, calls = desk.limits.max_tokens - desk.spent.tokens - KEPT_TOKENS, _calls_left(desk)
+    price, money = desk.limits.price, desk.left_cost
+    money -= price.of(KEPT_TOKENS - 2 * REPLY, 2 * REPLY) if price is not None else 0.0
+    most_s = _part(desk, "model node", (0 if closing else 1) + _after(desk), len(working))
     asked: list[tuple[NodeAgent, ModelCall]] = []
     if desk.left_s <= 0:
         return asked
     for agent in working:
-        call = agent.call(closing=closing, most_s=_part(desk))
+        call = agent.call(closing=closing, most_s=most_s)
         tokens -= estimated(call) + REPLY
-        if tokens < 0 or len(asked) >= calls:
+        money -= price.of(estimated(call), REPLY) if price is not None else 0.0
+        if tokens < 0 or money < 0 or len(asked) >= calls:
             agent.close("what may be spent was used up")
-            board.warn("budget", f"{agent.node} is not examined further: calls or tokens are short", agent.name)
+            board.warn("budget", f"{agent.node} is not examined further: calls, tokens or money are short", agent.name)
             continue
         asked.append((agent, call))
     return asked
@@ -116,7 +140,7 @@ def _look(wanted: list[Wanted], board: Board) -> Looks:
     fresh: dict[str, Wanted] = {}
     for item in wanted:
         if board.remembered(item.call) is None and len(fresh) < room:
-            fresh.setdefault(board.key(item.call), item)
+            fresh.setdefault(key_of(item.call), item)
     if fresh:
         answers = yield tuple(item.call for item in fresh.values())
         for item, answer in zip(fresh.values(), answers, strict=True):
@@ -127,7 +151,7 @@ def _look(wanted: list[Wanted], board: Board) -> Looks:
         if seen is None:
             item.agent.told(item, board.unaffordable())
         else:
-            first = fresh.get(board.key(item.call)) is item
+            first = fresh.get(key_of(item.call)) is item
             item.agent.told(item, seen[1], None if first else seen[0])
 
 
@@ -164,20 +188,37 @@ def _join(
         below = {node: _below(node, joined, board) for node in level}
         open_ = [node for node in level if any(item.evidence for item in below[node])]
         desk = board.desk
-        afford = _calls_left(desk) >= len(open_) and desk.left_s > 0 and depth <= MOST_LEVELS
-        said: dict[str, Answer] = {}
-        if open_ and afford:
-            part = _part(desk)
-            answers = yield tuple(joins.consolidation(verdicts[node], below[node], board, part) for node in open_)
-            said = dict(zip(open_, answers, strict=True))
+        enough = _calls_left(desk) >= len(open_) and desk.pace.fits("model join", desk.left_s, 1 + _after(desk))
+        said: dict[str, ModelAnswer] = {}
+        if open_ and enough and depth <= MOST_LEVELS:
+            said = yield from _consolidate(open_, verdicts, below, board)
         for node in level:
             joined[node] = (
-                joins.consolidated(_spoken(said[node]), verdicts[node], below[node], board)
+                joins.consolidated(said[node], verdicts[node], below[node], board)
                 if node in said else joins.without_model(verdicts[node], below[node], board)
             )  # fmt: skip
             board.weigh(joined[node].evidence)
     board.weigh(board.even)
     return joined
+
+
+def _consolidate(
+    nodes: list[str], verdicts: dict[str, Verdict], below: dict[str, list[joins.Consolidated]], board: Board
+) -> Generator[Questions, tuple[Answer, ...], dict[str, ModelAnswer]]:
+    """Ask where the fault began as seen from each of some components, with one turn to mend what cannot be read."""
+    desk, said, asked = board.desk, dict[str, ModelAnswer](), nodes
+    for last in (False, True):
+        part = _part(desk, "model join", _after(desk), len(asked))
+        calls = tuple(
+            joins.consolidation(verdicts[node], below[node], board, part, said[node].text if last else None)
+            for node in asked
+        )
+        answers = yield calls
+        said |= {node: _spoken(answer) for node, answer in zip(asked, answers, strict=True)}
+        asked = [node for node in asked if joins.unread(said[node], node, board)]
+        if not asked or _calls_left(desk) < len(asked) or not _time_for_more(desk):
+            break
+    return said
 
 
 def _below(node: str, joined: dict[str, joins.Consolidated], board: Board) -> list[joins.Consolidated]:
@@ -187,10 +228,11 @@ def _below(node: str, joined: dict[str, joins.Consolidated], board: Board) -> li
 def _conclude(joined: dict[str, joins.Consolidated], board: Board) -> Looks:
     """The ranked answer, with one turn to mend it."""
     desk, problem, ranking = board.desk, None, joins.Ranking()
-    for _ in range(2):
+    for repairs in (1, 0):
         if desk.left_s <= 0:
             return
-        (answer,) = yield (joins.synthesis(joined, board, _part(desk), problem),)
+        part = _part(desk, "model synthesis", repairs + bool(desk.question))
+        (answer,) = yield (joins.synthesis(joined, board, part, problem),)
         spoken = _spoken(answer)
         if spoken.error is not None:
             board.warn(f"model-{spoken.error.category}", spoken.error.message, "synthesis")
@@ -226,5 +268,16 @@ def _calls_left(desk: Desk) -> int:
     return desk.limits.max_calls - desk.spent.calls - KEPT_CALLS
 
 
-def _part(desk: Desk) -> float:
-    return round(max(PART_S * desk.left_s, 0.0), 3)
+def _after(desk: Desk) -> int:
+    """Turns of a model that have to follow the examination: the synthesis, and the answer to a question."""
+    return 2 if desk.question else 1
+
+
+def _time_for_more(desk: Desk) -> bool:
+    """Whether one turn more of the agents leaves time for the one that ends their part and for what has to follow."""
+    return desk.pace.fits("model node", desk.left_s, 2 + _after(desk))
+
+
+def _part(desk: Desk, kind: str, later: int, at_once: int = 1) -> float:
+    """Seconds for a turn after which so many others have to come."""
+    return desk.pace.allotment(kind, desk.left_s, 1 + later, at_once)

@@ -17,7 +17,7 @@ from aetia.evidence._mentions import mentioned
 from aetia.evidence._samples import group_shift
 from aetia.reason.tools._parts import SURE_P
 from aetia.signals.frames import F64, I64, KIND_CLIENT, KIND_PRODUCER, SEVERITY_WARN, Bool
-from aetia.signals.keys import sorted_in_groups
+from aetia.signals.keys import dense_groups, distinct, sorted_in_groups
 from aetia.signals.logs import template_changes, template_counts
 from aetia.signals.view import View
 
@@ -133,10 +133,10 @@ def _hollow(view: View, own: I64, request: I64, group: I64, during: Bool) -> Boo
     starts[own] = True
     holder = np.where(starts, np.where(parent >= 0, request[parent], -1), request)
     part = np.flatnonzero((holder >= 0) & (spans.operation >= 0))
-    pair = np.unique(holder[part] * n + spans.operation[part])
+    pair = distinct(holder[part] * n + spans.operation[part])
     who, what = pair // n, pair % n
     kind = group[who] * n + what
-    kinds, index = np.unique(kind, return_inverse=True)
+    kinds, index = dense_groups(kind)
     counted = good & ~during
     whole = np.bincount(group[counted], minlength=n + 1)
     seen = np.bincount(index[counted[who]], minlength=len(kinds))
