@@ -136,11 +136,12 @@ def correct_path(diagnosis: Diagnosis, calls: set[tuple[str, str]]) -> bool | No
     entries = {breach.entry.service for breach in incident.breaches} if incident is not None else set[str | None]()
     if not entries:
         return None
-    root = _first(diagnosis)
+    first = diagnosis.hypotheses[0].entity if diagnosis.hypotheses else None
+    roots = {_first(diagnosis), *((first.caller, first.callee) if first is not None else ())}
     hops = [(hop.source.removeprefix("node "), hop.target) for hop in diagnosis.propagation]
     if not hops:
-        return root in entries
-    joined = hops[0][0] == root and all(a[1] == b[0] for a, b in itertools.pairwise(hops))
+        return not roots.isdisjoint(entries)
+    joined = hops[0][0] in roots and all(a[1] == b[0] for a, b in itertools.pairwise(hops))
     ends = hops[-1][1] in entries
     return joined and ends and all(hop in calls for hop in hops)
 

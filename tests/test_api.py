@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import aetia
-from aetia.api import extent_of, investigate, load_diagnosis, recheck_sources
+from aetia.api import extent_of, investigate, load_diagnosis, pursue, recheck_sources
 from aetia.ingest.case import write_case
 from aetia.ingest.reader import Loaded
 from aetia.lab.sim.suites import generate
@@ -49,7 +49,16 @@ def test_the_faulty_service_is_named_without_being_told_when(labelled: Loaded, u
     assert diagnosis.incident is not None and not diagnosis.incident.given
     assert diagnosis.impact.affected > 0 and diagnosis.impact.entries
     assert diagnosis.cost.rows["spans"] == labelled.telemetry.spans.num_rows and diagnosis.cost.seconds > 0
-    assert stages[0] == "reading telemetry" and len(stages) == 3
+    assert stages[0] == "reading telemetry" and stages[-1] == "investigating" and len(stages) == 4
+
+
+def test_an_answer_is_investigated_by_rules_unless_another_localizer_or_nobody_is_asked_for(unlabelled: Loaded) -> None:
+    found = investigate(unlabelled)
+    assert same_answer(aetia.diagnose(unlabelled, policy="none"), found.diagnosis)
+    assert same_answer(aetia.diagnose(unlabelled), pursue(found, "rules").diagnosis)
+    assert aetia.diagnose(unlabelled).hypotheses[0].verdict == "verified" != found.diagnosis.hypotheses[0].verdict
+    rival = aetia.diagnose(unlabelled, localizer="error_logs")
+    assert same_answer(rival, investigate(unlabelled, localizer="error_logs").diagnosis)
 
 
 def test_a_folder_and_memory_give_the_same_answer_twice(unlabelled: Loaded, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 SOURCE = Path(__file__).parent.parent / "src" / "aetia"
@@ -10,6 +11,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 600, 60
 
 
+@functools.cache
 def functions(path: Path) -> list[tuple[str, int]]:
     """Name and lines, signature and docstring included, decorators not."""
     found = [

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from aetia import plugins, timespec
-from aetia.model.diagnosis import Cost, Diagnosis, DroppedRows, Impact, Incident
+from aetia.model.diagnosis import Cost, Diagnosis, DroppedRows, Incident
 from aetia.model.errors import ReportError, UsageError
 from aetia.model.tables import Telemetry
 from aetia.model.window import NS_PER_SECOND, Window
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aetia.detect.sli import SliDetector
     from aetia.ingest.reader import Loaded
     from aetia.localize.localizer import Localization, Localizer
-    from aetia.model.journal import Event, Steer
+    from aetia.model.journal import Event, Situation, Steer
     from aetia.reason.memory import IncidentMemory
     from aetia.reason.policy import Limits, Policy
     from aetia.reason.run import Model
@@ -41,6 +41,7 @@ __all__ = [
     "load_diagnosis",
     "pursue",
     "recheck_sources",
+    "usual_policy",
     "view_of",
 ]
 
@@ -48,6 +49,7 @@ Sources = str | Path | Sequence[str | Path]
 WindowLike = Window | tuple[int, int] | str
 Progress = Callable[[str], None]
 DETECTOR = "sli"
+USUAL_LOCALIZER, USUAL_POLICY, NO_POLICY = "explain", "rules", "none"
 NO_TELEMETRY = "the source holds no telemetry"
 SHORT_SECONDS = 60.0
 """Less than this of health is said to be short."""
@@ -94,24 +96,34 @@ def diagnose(
     incident: WindowLike | None = None,
     since: str | None = None,
     at: str | int | None = None,
-    localizer: str | Localizer = "explain",
+    localizer: str | Localizer = USUAL_LOCALIZER,
+    policy: str | Policy | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Diagnosis:
     """Why the system behind some telemetry broke.
 
-    `source` is a folder, file, case or `PATH:CASE`, several of them, or telemetry in memory. Windows come
+    `source` is a folder, file, case, `PATH:CASE` or `SUITE:CASE`, several of them, or telemetry in memory. Windows come
     from the caller, else from the case, else they are detected. A window is a `Window`, a pair of UTC
     nanoseconds or text such as `-30m..now` (see `aetia.timespec`); `since` opens a window to the end of the
-    data; `at` is a time inside the incident. `progress` is called with the name of each stage as it begins.
+    data; `at` is a time inside the incident. `policy` investigates further what the localizer found (see
+    `usual_policy`); "none" leaves it at that. `progress` is called with the name of each stage as it begins.
 
-    The same source, windows, localizer and seed give the same diagnosis, its cost aside. Raises UsageError
+    The same source, windows, localizer, policy and seed give the same diagnosis, its cost aside. Raises UsageError
     for windows outside the data and IngestError for sources that cannot be read.
     """
-    return investigate(
+    found = investigate(
         source, baseline=baseline, incident=incident, since=since, at=at, localizer=localizer, seed=seed,
         progress=progress,
-    ).diagnosis  # fmt: skip
+    )  # fmt: skip
+    chosen = usual_policy(localizer) if policy is None else policy
+    return found.diagnosis if chosen == NO_POLICY else pursue(found, chosen, seed=seed, progress=progress).diagnosis
+
+
+def usual_policy(localizer: str | Localizer) -> str:
+    """The policy that follows a localizer when none is named: whoever chooses another localizer than the usual one
+    wants its own answer."""
+    return USUAL_POLICY if localizer == USUAL_LOCALIZER else NO_POLICY
 
 
 def investigate(
@@ -121,17 +133,17 @@ def investigate(
     incident: WindowLike | None = None,
     since: str | None = None,
     at: str | int | None = None,
-    localizer: str | Localizer = "explain",
+    localizer: str | Localizer = USUAL_LOCALIZER,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Investigation:
-    """Like `diagnose`, and hands out the view and the facts as well; the HTML page needs them.
+    """What the localizer says, before any policy asks further (`pursue`), with the view and the facts it was made from.
 
     An `Investigation` as the source means its telemetry, which is not read again: another incident in it, such as one
     of its `others`. Investigations of the same facts share what tools answered about the same windows.
     """
     from aetia.ingest.reader import Loaded
-    from aetia.localize._assess import assessed
+    from aetia.localize._prior import prior_of
 
     if sum(given is not None for given in (incident, since, at)) > 1:
         raise UsageError("--incident, --since and --at exclude one another; give one of them.")
@@ -155,21 +167,12 @@ def investigate(
         found = _no_incident(loaded)
     else:
         found = _nothing_to_compare(view) or method.localize(view, chosen, seed=seed)
-    diagnosis = Diagnosis(
+    prior = prior_of(found, localizer=name, incident=chosen, proof=proof)
+    diagnosis = msgspec.structs.replace(
+        prior,
         case=loaded.case.id or None,
         source=paths,
-        localizer=name,
-        incident=chosen,
-        hypotheses=assessed(found.hypotheses, found.roots, {item.id: item for item in found.evidence}),
-        roots=found.roots,
-        evidence=(*found.evidence, *(proof.evidence if proof is not None else ())),
-        propagation=found.propagation,
-        impact=(proof.impact if proof is not None else None) or impact_of(chosen),
-        severity=proof.severity if proof is not None else None,
-        rejected=found.rejected,
-        abstained=found.abstained,
         missing=(*found.missing, *notes, *(_gaps(view) if view is not None else ()), *_mention(others)),
-        silent=dict(found.silent),
         dropped=_dropped(loaded.telemetry, facts),
         cost=Cost(seconds=round(time.perf_counter() - began, 3), rows=_rows(loaded.telemetry)),
     )
@@ -205,6 +208,7 @@ def pursue(
     from aetia.reason.checks.registry import default_checks
     from aetia.reason.making import make_policy, recorded
     from aetia.reason.run import run
+    from aetia.reason.situations import situation_of, told
     from aetia.reason.toolbox import ViewTools
 
     view, prior = found.view, found.diagnosis
@@ -215,11 +219,13 @@ def pursue(
     else:
         name, made = type(policy).__name__, Answering(policy) if question else policy
     (progress or _silent)("investigating")
+    situation = situation_of(view, system)
     if memory is not None:
-        prior = _remembered(found, memory, system)
+        prior = _remembered(found.diagnosis, memory, situation)
     diagnosis = run(
         prior, made, ViewTools(view, shared=True), name=name, limits=limits, seed=seed, checks=default_checks(),
         model=model, steers=steers, tell=tell, options=recorded(options or {}), question=question,
+        situation=told(situation, prior),
     )  # fmt: skip
     return replace(found, diagnosis=diagnosis)
 
@@ -242,7 +248,7 @@ def recheck_sources(
     if held.incident is None or not held.evidence:
         return []
     say("reading telemetry")
-    loaded = source if isinstance(source, Loaded) else open_sources(_paths(source))
+    loaded = source if isinstance(source, Loaded) else open_sources(_places(_paths(source)))
     say(f"running {len(held.evidence)} queries")
     return recheck(held, view_of(loaded, Facts(loaded.telemetry), held.incident))
 
@@ -282,13 +288,21 @@ def _paths(source: Sources) -> tuple[str, ...]:
     return paths
 
 
+def _places(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Where the sources are: cases of named suites have no path of their own."""
+    from aetia.bench.suites import case_of
+
+    return tuple(case_of(path) for path in paths)
+
+
 def _read(paths: tuple[str, ...]) -> Loaded:
     """Telemetry from disk; what the analysis imports comes in meanwhile."""
     from aetia.ingest.source import open_sources
     from aetia.signals.stats import normal_cdf
 
     loaded: list[Loaded] = []
-    side_by_side([lambda: loaded.append(open_sources(paths)), lambda: normal_cdf(0.0)])
+    places = _places(paths)
+    side_by_side([lambda: loaded.append(open_sources(places)), lambda: normal_cdf(0.0)])
     return loaded[0]
 
 
@@ -300,16 +314,12 @@ def _facts(loaded: Loaded) -> Facts:
     return facts
 
 
-def _remembered(found: Investigation, memory: IncidentMemory, system: str) -> Diagnosis:
+def _remembered(prior: Diagnosis, memory: IncidentMemory, situation: Situation) -> Diagnosis:
     """The diagnosis with precedents; a memory that cannot be read must not end an investigation, and is named."""
-    from aetia.reason.memory import situation_of
-
-    assert found.view is not None
     try:
-        told = memory.precedents(found.diagnosis, situation_of(found.view, system))
+        return msgspec.structs.replace(prior, precedents=memory.precedents(prior, situation))
     except ReportError as error:
-        return msgspec.structs.replace(found.diagnosis, missing=(*found.diagnosis.missing, f"precedents: {error}"))
-    return msgspec.structs.replace(found.diagnosis, precedents=told)
+        return msgspec.structs.replace(prior, missing=(*prior.missing, f"precedents: {error}"))
 
 
 def _silent(stage: str) -> None:
@@ -367,6 +377,8 @@ def _choose(
 
 def _latest(found: list[Incident]) -> tuple[Incident | None, tuple[Incident, ...]]:
     """The incident that hurt most requests, the later one of equals; the others in order of onset."""
+    from aetia.localize._prior import impact_of
+
     if not found:
         return None, ()
     chosen = max(found, key=lambda item: (impact_of(item).affected, item.onset_ns))
@@ -523,23 +535,6 @@ def _too_little(view: View, rows: dict[str, int]) -> Localization | None:
     return Localization(
         abstained=f"the baseline is too small to compare with: {length} with {there}",
         missing=(f"{LEAST_SECONDS:g} s or more of baseline with any of {needed}; give --baseline A..B",),
-    )
-
-
-def impact_of(incident: Incident | None) -> Impact:
-    """Who was hurt: the breaches of one entry point are counted once, by the worst of them."""
-    if incident is None or not incident.breaches:
-        return Impact()
-    requests: dict[str, int] = {}
-    affected: dict[str, int] = {}
-    for found in incident.breaches:
-        name = found.entry.name
-        requests[name] = max(requests.get(name, 0), found.requests)
-        affected[name] = max(affected.get(name, 0), found.affected)
-    return Impact(
-        entries=tuple(sorted(requests, key=lambda name: (-affected[name], name))),
-        requests=sum(requests.values()),
-        affected=sum(affected.values()),
     )
 
 

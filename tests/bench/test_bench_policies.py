@@ -259,6 +259,21 @@ def test_a_kept_journal_is_replayed_to_the_same_diagnosis(policies: Path, suite:
     assert ran == [rows[0].case] and lost.is_file()
 
 
+@pytest.mark.parametrize("onset", ["given", "detected"])
+def test_a_kept_journal_begins_with_what_the_detector_proves(
+    policies: Path, case_of: Callable[..., Case], telemetry_of: Callable[..., Telemetry], tmp_path: Path, onset: str
+) -> None:
+    write_case(tmp_path / "cases" / "a-web", case_of("a-web", "web"), telemetry_of("web"))
+    found = run(tmp_path / "cases", "explain", policies=["toy_nothing"], onset=onset, jobs=1, journals=tmp_path / "j")
+    (row,) = [row for row in found.cases if row.investigated is not None]
+    assert row.investigated is not None and row.investigated.journal is not None
+    prior = opened(read_journal(tmp_path / "j" / row.investigated.journal)).prior
+    assert prior.incident is not None and prior.incident.breaches and prior.impact.affected > 0
+    held = {item.id for item in prior.evidence}
+    assert {prior.impact.evidence, *(breach.evidence for breach in prior.incident.breaches)} <= held
+    assert prior.severity is not None and prior.severity.level == "critical"
+
+
 def test_names_that_no_file_can_have_stay_apart() -> None:
     task = Task(
         reader="case", path=".", case="a/b", localizers=(), onset="detected", perturbation="late=60", detector="sli",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from aetia.bench import suites
-from aetia.bench.suites import SUITES, data_folders, listing, resolve
+from aetia.bench.suites import SUITES, case_of, data_folders, listing, resolve, source_of
+from aetia.cli.main import main
 from aetia.model.errors import BenchError
 
 
@@ -99,3 +101,24 @@ def test_the_simulated_suite_is_made_once_into_the_cache(data: Path, monkeypatch
     assert len(list(Path(first.source).glob("*/case.json"))) == 1
     monkeypatch.setattr(suites, "_simulate", lambda folder: pytest.fail("made twice"))
     assert SUITES["sim"].make(suites.cache_folder()) == Path(first.source)
+
+
+def test_a_case_of_a_named_suite_is_a_source_and_a_bare_name_asks_for_one(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "nezha_ob").symlink_to(suite)
+    monkeypatch.setenv("AETIA_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert source_of("nezha-ob:a-store") == f"{tmp_path / 'nezha_ob'}:a-store" == case_of("nezha-ob:a-store")
+    assert source_of("elsewhere:a") == "elsewhere:a" and source_of(str(suite)) == str(suite)
+    assert main(["cases", "list", "nezha-ob"]) == 0 and len(capsys.readouterr().out.splitlines()) == 4
+    assert main(["diagnose", "nezha-ob:a-store", "--format", "json", "--quiet"]) in (0, 1)
+    assert json.loads(capsys.readouterr().out)["case"] == "a-store"
+    assert main(["diagnose", "nezha-ob"]) == 2
+    said = capsys.readouterr().err
+    assert "a suite of 4 cases" in said and "nezha-ob:a-store" in said and len(said.splitlines()) == 1
+    assert main(["diagnose", "nezha-ob:nobody"]) == 2 and "no case 'nobody'" in capsys.readouterr().err
+    (tmp_path / "nezha-ob").symlink_to(suite / "a-store")  # a path that exists comes first
+    assert case_of("nezha-ob") == "nezha-ob"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert main(["diagnose", "sim:case-0000"]) == 2 and "`aetia bench run sim` makes it" in capsys.readouterr().err

@@ -36,6 +36,17 @@ def test_the_same_journal_gives_the_same_postmortem_and_its_diagnosis(
     assert json.loads(capsys.readouterr().out)["hypotheses"]
 
 
+def test_a_journal_that_was_cut_off_is_said_to_be(
+    journal_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = journal_file.read_text("utf-8").splitlines(keepends=True)
+    (tmp_path / "cut.jsonl").write_text("".join(lines[:-1]))
+    assert main(["incident", str(tmp_path / "cut.jsonl")]) == 0
+    assert "ends before the investigation does" in capsys.readouterr().err
+    assert main(["incident", str(tmp_path / "cut.jsonl"), "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_what_is_no_journal_and_a_postmortem_as_json_are_one_sentence(
     journal_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,7 +56,8 @@ def test_a_file_or_the_environment_names_the_weights_and_a_replay_is_the_same(
         (["--policy", "learned"], "needs a scorer; give its file with --policy-file or in AETIA_POLICY_FILE"),
         (["--policy", "learned", "--policy-file", "nowhere.json"], "nowhere.json cannot be read"),
         (["--policy", "rules", "--policy-file", "s.json"], "rules is not one of them"),
-        (["--policy-file", "s.json"], "--policy-file needs --policy learned"),
+        (["--policy-file", "s.json"], "rules is not one of them"),
+        (["--policy", "none", "--policy-file", "s.json"], "--policy-file needs --policy learned"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_sentence_before_anything_is_read(
@@ -65,3 +66,17 @@ def test_what_cannot_be_is_said_in_one_sentence_before_anything_is_read(
     assert main(["diagnose", str(tmp_path / "never-read"), *options, "--quiet"]) == 2
     captured = capsys.readouterr()
     assert says in captured.err and captured.out == "" and len(captured.err.splitlines()) == 1
+
+
+def test_a_replay_says_why_it_proves_nothing(
+    incident: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = tmp_path / "rules.jsonl"
+    assert main(["diagnose", str(incident), "--policy", "rules", "--quiet", "--journal", str(journal)]) == 0
+    lines = journal.read_text("utf-8").splitlines(keepends=True)
+    closed = lines[-1].replace('"probability":0.', '"probability":0.0')
+    capsys.readouterr()
+    for kept, words in (([*lines[:-1]], "cut off before its end"), ([*lines[:-1], closed], "another diagnosis")):
+        journal.write_text("".join(kept))
+        assert main(["replay", str(journal), "--quiet"]) == 1
+        assert words in capsys.readouterr().err

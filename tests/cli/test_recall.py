@@ -60,7 +60,7 @@ def test_an_investigation_is_told_of_earlier_incidents_unless_it_must_not_be(
 
 
 def test_the_memory_is_for_investigations(cases: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["diagnose", str(cases[0]), "--no-memory"]) == 2
+    assert main(["diagnose", str(cases[0]), "--policy", "none", "--no-memory"]) == 2
     assert "need --policy" in capsys.readouterr().err
 
 

@@ -48,7 +48,9 @@ CPU = "container_cpu_usage_percent"
 
 
 def diagnosed(telemetry: Telemetry, *, baseline: Window = BASELINE, incident: Window = INCIDENT) -> Diagnosis:
-    return aetia.diagnose(Loaded(case=Case(id="small", baseline=baseline, incident=incident), telemetry=telemetry))
+    return aetia.diagnose(
+        Loaded(case=Case(id="small", baseline=baseline, incident=incident), telemetry=telemetry), policy="none"
+    )
 
 
 def shop(
@@ -352,7 +354,7 @@ def strike(shape: str, fault: str) -> Scenario:
 @functools.cache
 def simulated(shape: str, fault: str) -> tuple[Case, Telemetry, Diagnosis]:
     case, seen = simulate(strike(shape, fault))
-    return case, seen, aetia.diagnose(Loaded(case=case, telemetry=seen))
+    return case, seen, aetia.diagnose(Loaded(case=case, telemetry=seen), policy="none")
 
 
 def pairs() -> list[object]:
@@ -398,7 +400,7 @@ def test_a_link_delays_and_parts_but_neither_dies_nor_throws(fault_class: FaultC
 
 def test_the_seed_of_the_answer_does_not_matter() -> None:
     case, seen, found = simulated("layered", "cpu")
-    again = aetia.diagnose(Loaded(case=case, telemetry=seen), seed=int(np.iinfo(np.int32).max))
+    again = aetia.diagnose(Loaded(case=case, telemetry=seen), policy="none", seed=int(np.iinfo(np.int32).max))
     plain = [msgspec.structs.replace(d, cost=found.cost) for d in (found, again)]
     assert plain[0] == plain[1]
 
@@ -410,5 +412,5 @@ def test_a_simulated_time_without_a_fault_has_no_root(label: str) -> None:
         id="calm", system=system("deep"), seed=3, load=load, label=label, baseline_s=120.0, incident_s=90.0
     )
     case, seen = simulate(scenario)
-    found = aetia.diagnose(Loaded(case=case, telemetry=seen))
+    found = aetia.diagnose(Loaded(case=case, telemetry=seen), policy="none")
     assert found.hypotheses == () and found.abstained

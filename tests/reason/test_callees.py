@@ -42,7 +42,8 @@ def test_a_callee_that_answers_sooner_where_its_caller_fails_broke_it() -> None:
     assert found.evidence.startswith("E")
 
 
-@pytest.mark.parametrize("changed", [{"share": 0.4}, {"sooner": 0.6}, {"failures": 8}, {"healthy_calls": 3}])
+@pytest.mark.parametrize("changed", [{"share": 0.4}, {"sooner": 0.6}, {"failures": 8}, {"healthy_calls": 3},
+                                     {"sooner": 0.7, "failures": 25, "healthy_calls": 25}])  # fmt: skip
 def test_few_failures_or_calls_that_took_as_long_as_always_say_nothing(changed: dict[str, Any]) -> None:
     assert came_back_too_soon("shop", answer(soon(**changed))) is None
 

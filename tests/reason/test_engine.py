@@ -177,6 +177,21 @@ def test_a_journal_on_disk_replays_to_the_same_diagnosis_bit_for_bit(tmp_path: P
     assert told == events
 
 
+def test_a_wish_that_came_while_one_of_the_questions_was_refused_is_replayed() -> None:
+    wishes = iter([(), (Steer(wish="exclude", entity="price"),)])
+
+    def ask(desk: Desk) -> Steps:
+        yield (look("cart"),)
+        yield (look("cart"), look("price"))
+        yield (look("nobody" if "price" in desk.excluded else "price again"),)
+
+    found, events, box = pursue(ask, steers=lambda: next(wishes, ()))
+    assert [call.args["service"] for call in box.calls] == ["cart", "price", "nobody"]
+    told: list[Event] = []
+    assert replay(events, policy=Script(ask), checks=(), tell=told.append) == found
+    assert told == events
+
+
 def test_a_replay_that_asks_something_else_says_so() -> None:
     _, events, _ = pursue(convinced)
 
@@ -185,6 +200,11 @@ def test_a_replay_that_asks_something_else_says_so() -> None:
 
     with pytest.raises(ReportError, match="question 1 differs"):
         replay(events, policy=Script(other), checks=())
+    with pytest.raises(ReportError, match="question 1 differs"):
+        replay([event for event in events if not isinstance(event, Asked | Answered)], policy=Script(convinced))
+    for end in (1, 4):
+        with pytest.raises(ReportError, match="ends before question 1"):
+            replay(events[:end], policy=Script(convinced), checks=())
     cut = [event for event in events if not isinstance(event, Answered | Closed)]
     with pytest.raises(ReportError, match="ends before question 1"):
         replay(cut, policy=Script(convinced), checks=())
@@ -211,3 +231,21 @@ def test_the_first_event_carries_all_that_a_replay_needs() -> None:
     assert isinstance(first, Opened) and (first.policy, first.seed) == ("script", 7)
     assert [h.entity.name for h in first.prior.hypotheses] == ["price", "cart"]
     assert [e.number for e in events if isinstance(e, Asked)] == [1]
+
+
+def test_a_journal_is_for_its_owner_and_one_that_cannot_be_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with JournalFile(path) as journal:
+        run(prior(price=0.6, cart=0.3), Script(convinced), Box(), name="script", tell=journal.write)
+    assert path.stat().st_mode & 0o077 == 0
+    lines = path.read_text().splitlines()
+    damaged = {
+        "endless.jsonl": [*lines[:-1], lines[-1].replace('"at_s":', '"at_s":1e300,"was":')],
+        "older.jsonl": [lines[0].replace("aetia.journal/1", "aetia.journal/0"), *lines[1:]],
+    }
+    for name, changed in damaged.items():
+        (tmp_path / name).write_text("\n".join(changed) + "\n")
+    with pytest.raises(ReportError, match="damaged"):
+        read_journal(tmp_path / "endless.jsonl")
+    with pytest.raises(ReportError, match=r"version 'aetia.journal/0'"):
+        read_journal(tmp_path / "older.jsonl")

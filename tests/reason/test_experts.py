@@ -51,6 +51,15 @@ def test_a_contradiction_is_named_and_halves_what_is_believed() -> None:
     assert joint.log_odds < collaborate("shop", [says("metrics", True, own=True)]).log_odds
 
 
+def test_a_faint_sign_of_trouble_is_no_sign_of_health() -> None:
+    line = {"change": "new", "telling": 0.2, "severity": "error", "exception": False, "first_s": 1.0}
+    assert metrics.verdict("shop", answer(series(belief=0.4))).abnormal is None
+    assert logs.verdict("shop", answer(line)).abnormal is None
+    assert logs.verdict("shop", answer(line | {"telling": 0.4})).abnormal is True
+    joint = collaborate("shop", [says("traces", True, own=True), metrics.verdict("shop", answer(series(belief=0.4)))])
+    assert joint.conflicts == () and joint.log_odds == collaborate("shop", [says("traces", True, own=True)]).log_odds
+
+
 def test_series_that_stop_together_are_a_death_and_requests_that_end_a_silence() -> None:
     dead = metrics.verdict("shop", answer(*(series(stopped=True) for _ in range(3))))
     assert (dead.fault_class, dead.own) == ("A", True)

@@ -32,6 +32,20 @@ def test_a_source_that_falls_ill_after_its_target_is_out_of_order_beyond_the_err
     assert hop("db", "shop", 0.9, began=(60.0, 1.0)).in_time is False
 
 
+def test_what_was_seen_of_a_hop_says_who_was_ill_first() -> None:
+    def said(*began: float) -> str:
+        return traced("db", "shop", at("shop", hop("db", "shop", 0.9, began=(began[0], began[1])))).reason
+
+    assert said(1.0, 1.0) == "db accounts for 90 % of the trouble of shop; it began there at the same time"
+    assert said(1.0, 13.0).endswith("it began there 12.0 s earlier")
+    assert said(17.0, 1.0).endswith("it began there 16.0 s later")
+
+
+def test_a_service_that_is_well_is_not_said_to_have_trouble() -> None:
+    one = Seen(name="shop", sick=0.0, own=0.0, requests=1000, wrong=3, evidence="E1", hops=(hop("db", "shop", 0.0),))
+    assert traced("db", "shop", one).reason.startswith("requests of shop went wrong no more than usual;")
+
+
 def test_a_hop_that_nobody_recorded_is_neither_right_nor_wrong() -> None:
     record = traced("db", "shop", None)
     assert record.in_direction is None

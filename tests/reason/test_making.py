@@ -15,6 +15,7 @@ from aetia.model.errors import UsageError
 from aetia.model.journal import Closed, Event, ModelAnswer, ModelCall, Opened, Price, ToolAnswer, ToolCall
 from aetia.plugins import Plugin
 from aetia.reason import making
+from aetia.reason.desks import follow
 from aetia.reason.journals import JournalFile, encoded, opened, read_journal
 from aetia.reason.making import make_policy
 from aetia.reason.policy import Desk, Limits, Steps
@@ -88,7 +89,7 @@ def test_a_journal_of_before_still_replays() -> None:
     events: list[Event] = []
     found = run(PRIOR, Curious(), Box(), name="curious", tell=events.append)
     plain = [msgspec.json.decode(encoded(event)) for event in events]
-    for name in ("options", "question", "price", "max_cost", "paced"):
+    for name in ("options", "question", "price", "max_cost", "paced", "situation"):
         del plain[0][name]
     for name in ("tokens_in", "tokens_out", "cost", "answer"):
         del plain[-1][name]
@@ -109,6 +110,8 @@ def test_money_is_counted_by_the_prices_given_and_ends_an_investigation() -> Non
     assert found.hypotheses[0].entity.name == "cart"
     again = replay(events, policy=Chatty(), checks=())
     assert again == found
+    desk = [desk for _, desk in follow(events)][-1]  # the desk of a journal knows money as well
+    assert (desk.limits, desk.cost) == (limits, end.cost) and desk.left_cost == 0.02 - end.cost
 
 
 def test_without_a_price_money_is_not_counted() -> None:

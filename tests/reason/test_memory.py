@@ -17,8 +17,9 @@ from aetia.model.diagnosis import Diagnosis
 from aetia.model.errors import ReportError
 from aetia.model.journal import Closed, Event, Opened
 from aetia.reason.journals import JournalFile, closed, read_journal
-from aetia.reason.memory import IncidentMemory, default_folder, memories_of, remember, situation_of
+from aetia.reason.memory import IncidentMemory, default_folder, memories_of, remember
 from aetia.reason.precedents import Memory, Situation
+from aetia.reason.situations import situation_of
 
 Journals = Callable[..., list[Event]]
 
@@ -78,6 +79,17 @@ def test_a_journal_whose_evidence_was_altered_is_no_precedent(make_journal: Jour
     altered[-1] = msgspec.structs.replace(end, diagnosis=said)
     assert [item.provenance.vouched for item in memories_of(events)] == ["checks"]
     assert [item.provenance.vouched for item in memories_of(altered)] == ["nobody"]
+
+
+def test_an_answer_that_the_checks_never_verified_is_no_precedent(make_journal: Journals) -> None:
+    events = make_journal(11)
+    end = closed(events)
+    assert end is not None
+    first, second, *others = end.diagnosis.hypotheses
+    forged = msgspec.structs.replace(first, entity=second.entity)
+    said = msgspec.structs.replace(end.diagnosis, hypotheses=(forged, second, *others))
+    (kept,) = memories_of([*events[:-1], msgspec.structs.replace(end, diagnosis=said)])
+    assert kept.provenance.vouched == "nobody"
 
 
 def test_the_same_incident_again_is_the_same_memory_and_keeps_its_fixes(

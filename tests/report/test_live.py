@@ -10,7 +10,20 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from aetia.model.journal import Answered, Asked, Believed, Closed, Event, ModelAnswer, ModelCall, Steer, Warned
+from aetia.model.journal import (
+    Answered,
+    Asked,
+    Believed,
+    Closed,
+    Event,
+    ModelAnswer,
+    ModelCall,
+    Opened,
+    Price,
+    Steer,
+    Steered,
+    Warned,
+)
 from aetia.reason.journals import read_journal
 from aetia.reason.policy import Policy
 from aetia.report.live import LiveTree, picture, play
@@ -63,6 +76,27 @@ def test_tokens_warnings_and_wishes_are_shown(make_journal: Journals, engineer: 
     assert scene.tokens == 1000 and scene.left[2] == scene.max_tokens - 1000 and scene.at_s == 2.0
     text = drawn(scene, 160)
     assert "look at gift-svc" in text and "RF-04 at dreamer, and ended it: the same question again" in text
+
+
+def test_the_head_says_how_badly_users_are_hurt_and_what_money_is_left(make_journal: Journals) -> None:
+    first, *rest = make_journal(11)
+    assert isinstance(first, Opened) and isinstance(rest[-1], Closed) and first.prior.severity is not None
+    hurt = f"{first.prior.severity.level} incident"
+    plain = drawn(scene_of([first]), 160).splitlines()[0]
+    assert hurt in plain and "paid" not in plain and "money" not in plain
+    turn = [
+        Asked(number=90, request=ModelCall(messages=({"role": "user"},), why="which is it"), at_s=1.0),
+        Answered(number=90, answer=ModelAnswer(tokens_in=900, tokens_out=100), at_s=2.0),
+    ]
+    price = Price(per_million_in=100.0, per_million_out=1000.0)  # this turn costs 0.19
+    priced = msgspec.structs.replace(first, price=price)
+    assert "0.19 paid" in drawn(scene_of([priced, *turn]), 160).splitlines()[0]
+    limited = msgspec.structs.replace(priced, max_cost=0.5)
+    assert "0.31 of 0.5 money" in drawn(scene_of([limited, *turn]), 160).splitlines()[0]
+    end = drawn(scene_of([limited, *turn, msgspec.structs.replace(rest[-1], cost=0.19)]), 200).splitlines()[0]
+    assert end.startswith("answered after") and f", {hurt}, 0.19 paid: Root cause" in end
+    unknown = msgspec.structs.replace(first.prior, severity=None)
+    assert "incident" not in drawn(scene_of([msgspec.structs.replace(first, prior=unknown)]), 160)
 
 
 def test_a_scene_is_json_for_a_web_page_and_the_same_in_a_replay(journal_file: Path) -> None:
@@ -120,3 +154,14 @@ def test_a_remark_is_part_of_the_picture() -> None:
     sink = io.StringIO()
     Console(file=sink, width=80).print(picture(Scene(policy="rules"), ["there is no candidate 'kart'"]))
     assert "no candidate 'kart'" in sink.getvalue()
+
+
+def test_who_was_taken_out_is_not_in_the_ranking_and_beliefs_are_those_of_one_ranking() -> None:
+    scene = Scene()
+    for name, belief in (("stock", 0.9), ("cart", 0.6), ("web", 0.3)):
+        scene.take(Believed(entity=name, before=belief, after=belief, state="supported"))
+    assert [item.name for item in scene.ranked()] == ["stock", "cart", "web"]
+    assert sum(item.belief for item in scene.ranked()) == pytest.approx(1.0)
+    scene.take(Steered(steer=Steer(wish="exclude", entity="stock")))
+    assert [(item.name, item.belief) for item in scene.ranked()] == [("cart", 0.6), ("web", 0.3)]
+    assert "stock" not in drawn(scene).split("wishes")[0]

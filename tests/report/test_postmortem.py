@@ -147,6 +147,21 @@ def test_the_timeline_is_in_order(journals: dict[str, list[Event]]) -> None:
     assert len([s for k, s in sentences(postmortem(journals["verified"])) if k == "timeline"]) >= 4
 
 
+def test_a_cause_whose_first_sign_comes_after_the_harm_is_not_said_to_begin_then(
+    journals: dict[str, list[Event]],
+) -> None:
+    events = journals["verified"]
+    end = events[-1]
+    assert isinstance(end, Closed) and end.diagnosis.incident is not None
+    first, *others = end.diagnosis.hypotheses
+    hurt = end.diagnosis.incident.onset_ns
+    for onset_ns, words in ((hurt - 1, "begins to fail."), (hurt + 5 * 10**9, "at the latest: users were hurt before")):
+        root = msgspec.structs.replace(first, onset_ns=onset_ns)
+        said = [s.text for key, s in sentences(postmortem(changed(events, hypotheses=(root, *others))))
+                if key == "timeline" and first.entity.name in s.text and "fail" in s.text]  # fmt: skip
+        assert any(words in text for text in said), said
+
+
 class Anchors(HTMLParser):
     """Ids and targets of a page."""
 

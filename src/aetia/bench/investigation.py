@@ -17,6 +17,7 @@ from aetia.bench.journals import journal_name
 from aetia.bench.messages import Investigated, Lead, Task
 from aetia.bench.methods import Method
 from aetia.bench.scoring import Answer
+from aetia.localize._prior import prior_of
 from aetia.localize.localizer import Localization
 from aetia.model.diagnosis import Diagnosis, Incident
 from aetia.model.journal import Closed, Event, Warned
@@ -29,6 +30,7 @@ from aetia.report.recheck import recheck
 from aetia.signals.view import View
 
 if TYPE_CHECKING:
+    from aetia.detect._proof import Proof
     from aetia.reason.policy import Policy
     from aetia.reason.run import Model
 
@@ -58,14 +60,12 @@ def limits_of(timeout_s: float) -> Limits:
     )
 
 
-def investigate(method: Method, prior: Localization, view: View, incident: Incident, task: Task) -> Found:
+def investigate(
+    method: Method, said: Localization, view: View, incident: Incident, task: Task, proof: Proof | None = None
+) -> Found:
     """Run the policy of a method on what its localizer said. Raises whatever the policy raises."""
     assert method.policy is not None
-    start = Diagnosis(
-        localizer=method.localizer, incident=incident, hypotheses=prior.hypotheses, roots=prior.roots,
-        evidence=prior.evidence, propagation=prior.propagation, rejected=prior.rejected, abstained=prior.abstained,
-        missing=prior.missing, silent=dict(prior.silent),
-    )  # fmt: skip
+    start = prior_of(said, localizer=method.localizer, incident=incident, proof=proof)
     events: list[Event] = []
     began = time.perf_counter()
     policy = cast("Policy", plugins.create("policy", method.policy))

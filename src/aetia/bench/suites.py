@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from aetia.ingest.source import locate
-from aetia.model.errors import BenchError, IngestError
+from aetia.ingest.source import list_cases, locate
+from aetia.model.errors import BenchError, IngestError, UsageError
 
 DATA_VARIABLE = "AETIA_DATA"
 SIM_CASES = 100
@@ -190,6 +190,38 @@ def resolve(name: str) -> Suite:
     if path is None:
         raise BenchError(f"the data of suite '{name}' is absent; {known.hint}.")
     return Suite(name, str(path))
+
+
+def source_of(text: str) -> str:
+    """A source as readers take it: `NAME` or `NAME:CASE` of a named suite becomes its path, and all else stays. A path
+    that exists comes before a name.
+
+    Raises BenchError when the suite's data is absent, and for one that is yet to be simulated, which takes a while."""
+    name, colon, case = text.partition(":")
+    known = SUITES.get(name)
+    if known is None:
+        return text
+    try:
+        locate(text)
+    except IngestError:
+        if known.locate() is None and known.unmade != "absent":
+            raise BenchError(f"suite '{name}' is not there yet; `aetia bench run {name}` makes it.") from None
+        return resolve(name).source + colon + case
+    return text
+
+
+def case_of(text: str) -> str:
+    """The source of one incident: as `source_of`, and a suite of several cases needs the name of one of them.
+
+    Raises UsageError, with the cases, where it is missing."""
+    source = source_of(text)
+    if source != text and text in SUITES and len(cases := list_cases(source)[2]) > 1:
+        named = ", ".join(f"{text}:{case.id}" for case in cases[:2])
+        raise UsageError(
+            f"{text} is a suite of {len(cases)} cases; name one of them, such as {named} (`aetia cases list {text}`"
+            " shows all)."
+        )
+    return source
 
 
 def listing() -> list[Listed]:

@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Generator
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 import numpy as np
@@ -37,6 +37,9 @@ from aetia.model.errors import CorruptSource
 from aetia.model.tables import Telemetry
 from aetia.model.window import Window
 from aetia.signals.view import Facts, View
+
+if TYPE_CHECKING:
+    from aetia.detect._proof import Proof
 
 TEXT_LIMIT = 500
 MEASURED_SLI = frozenset({"affected", "entries"})
@@ -111,10 +114,12 @@ def peak_rss_mb() -> float:
 
 @dataclasses.dataclass(slots=True)
 class Prepared:
-    """A loaded case without its truth: the view, the incident (None: none was detected)."""
+    """A loaded case without its truth: the view, the incident (None: none was detected), and what the detector proves
+    of it, for policies alone and as far as it can."""
 
     view: View | None
     incident: Incident | None
+    proof: Proof | None = None
     said: dict[str, tuple[Answered, object]] = dataclasses.field(default_factory=dict[str, tuple[Answered, object]])
     """What each localizer answered so far, for the policies on top of it."""
 
@@ -164,7 +169,8 @@ def _prepare(task: Task, send: Callable[[Any], None]) -> Prepared:
             spurious=sum(not truth.overlaps(item.window) for item in incidents) if truth else 0,
         )
     )  # fmt: skip
-    return Prepared(view, chosen)
+    asks = any(parse_method(name).policy is not None for name in task.localizers)
+    return Prepared(view, chosen, _proof(task, case, facts, chosen) if asks and chosen is not None else None)
 
 
 def _build(telemetry: Telemetry) -> Facts:
@@ -188,6 +194,16 @@ def _incidents(task: Task, case: Case, facts: Facts) -> list[Incident]:
     if case.incident is None:
         raise perturb.Unapplied(f"case '{case.id}' has no incident window; run it with onset 'detected'.")
     return detector.detect(facts, baseline=case.baseline, incident=case.incident, sli=declared_sli(case.sli))
+
+
+def _proof(task: Task, case: Case, facts: Facts, incident: Incident) -> Proof | None:
+    """The breaches with their evidence, found again by whoever found them; None where a detector cannot show them."""
+    prove = getattr(plugins.create("detector", task.detector), "prove", None)
+    if prove is None:
+        return None
+    return prove(
+        facts, incident, baseline=None if task.onset == "detected" else case.baseline, sli=declared_sli(case.sli)
+    )
 
 
 def _opened(task: Task, incident: Incident) -> bool:
@@ -261,7 +277,7 @@ def _investigate(method: Method, said: Localization, seconds: float, prepared: P
     reset_peak()
     start = time.perf_counter()
     with Guard("exception") as guard, time_limit(task.timeout_s):
-        found = investigate(method, said, prepared.view, prepared.incident, task)
+        found = investigate(method, said, prepared.view, prepared.incident, task, prepared.proof)
         answer = plain(answer_of(found.diagnosis, prepared.view))
         took = time.perf_counter() - start
         leads = tuple(msgspec.structs.replace(lead, answer=plain(lead.answer)) for lead in found.leads())

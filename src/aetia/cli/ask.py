@@ -12,7 +12,7 @@ from aetia.cli.diagnose import TIME
 from aetia.cli.modelling import Modelling, pursued
 from aetia.cli.progress import StageProgress
 from aetia.cli.recall import Recall
-from aetia.model.errors import IngestError
+from aetia.model.errors import IngestError, UsageError
 
 if TYPE_CHECKING:
     from aetia.model.diagnosis import Diagnosis
@@ -62,6 +62,9 @@ def ask(
     from aetia.api import NO_TELEMETRY, investigate
     from aetia.cli.output import check_new
 
+    question = question.encode("utf-8", "replace").decode()  # an argument may hold bytes that are no text
+    if not question.strip():
+        raise UsageError('what do you want to know? Ask a question, such as "why did checkout fail?".')
     ready = (modelling or Modelling()).ready()
     check_new(journal)
     with StageProgress(quiet=quiet) as progress:

@@ -63,15 +63,16 @@ def list_(path: str, /, *, json_output: Annotated[bool, Parameter(name="--json",
     Parameters
     ----------
     path:
-        A case, a suite, or a dataset in its own layout.
+        A case, a suite or its name (`aetia bench list`), or a dataset in its own layout.
     json_output:
         Print the cases as JSON.
     """
     import msgspec
 
+    from aetia.bench.suites import source_of
     from aetia.ingest.source import list_cases
 
-    _, _, found = list_cases(path)
+    _, _, found = list_cases(source_of(path))
     if json_output:
         print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:

@@ -51,7 +51,7 @@ def demo(
     quiet:
         Only the report.
     """
-    from aetia.api import investigate
+    from aetia.api import NO_POLICY, investigate, pursue, usual_policy
 
     check_place(output)
     chosen = format_for(format, output)
@@ -61,6 +61,8 @@ def demo(
         if keep is not None:
             _keep(keep, loaded)
         found = investigate(_unlabelled(loaded), localizer=localizer, progress=progress)
+        if (policy := usual_policy(localizer)) != NO_POLICY:
+            found = pursue(found, policy, progress=progress)
     talk = not quiet and chosen == "text" and output is None
     if talk:
         rows = loaded.telemetry.rows

@@ -31,7 +31,8 @@ class Pursuit:
     Parameters
     ----------
     policy:
-        Who investigates further what the localizer found, such as rules; `aetia plugins` lists them.
+        Who investigates further what the localizer found; `aetia plugins` lists them, none leaves it at that. Default:
+        rules after the localizer explain, else none.
     journal:
         Write what the policy asked, saw and believed to this file; `aetia replay` repeats it.
     policy_file:
@@ -41,6 +42,13 @@ class Pursuit:
     policy: str | None = None
     journal: Path | None = None
     policy_file: Path | None = None
+
+    def after(self, localizer: str) -> str | None:
+        """The policy that follows a localizer: the one that was named, else the usual one; None where there is none."""
+        from aetia.api import NO_POLICY, usual_policy
+
+        chosen = self.policy or usual_policy(localizer)
+        return None if chosen == NO_POLICY else chosen
 
     @property
     def options(self) -> dict[str, Any]:
@@ -98,22 +106,24 @@ def diagnose(
     from aetia.api import investigate
 
     pursuit = pursuit or Pursuit()
-    ready = _checked(output, pursuit, modelling or Modelling(), recall or Recall())
+    ready = _checked(output, policy := pursuit.after(localizer), pursuit, modelling or Modelling(), recall or Recall())
     keep_freed_memory()
     with StageProgress(quiet=quiet) as progress:
         found = investigate(
             source, baseline=baseline, incident=incident, since=since, at=at, localizer=localizer, seed=seed,
             progress=progress,
         )  # fmt: skip
-    if ready is not None:
-        found = _pursued(found, pursuit, ready, recall or Recall(), seed, quiet)
+    if policy is not None and ready is not None:
+        found = _pursued(found, policy, pursuit, ready, recall or Recall(), seed, quiet)
     return _tell(found, format_for(format, output), output, quiet)
 
 
-def _checked(output: Path | None, pursuit: Pursuit, modelling: Modelling, recall: Recall) -> Ready | None:
+def _checked(
+    output: Path | None, policy: str | None, pursuit: Pursuit, modelling: Modelling, recall: Recall
+) -> Ready | None:
     """Refuse what cannot end well before anything is read; the model and the limits, where there is a policy."""
     check_place(output)
-    if pursuit.policy is None:
+    if policy is None:
         if pursuit.journal is not None:
             raise UsageError("--journal needs --policy: there is nothing to write down without an investigation.")
         if pursuit.policy_file is not None:
@@ -124,7 +134,7 @@ def _checked(output: Path | None, pursuit: Pursuit, modelling: Modelling, recall
             raise UsageError("--no-memory and --system need --policy: only an investigation is told of others.")
         return None
     check_new(pursuit.journal)
-    found = plugins.find("policy", pursuit.policy)
+    found = plugins.find("policy", policy)
     if "scorer" in found.needs:
         from aetia.reason.making import make_policy
 
@@ -145,15 +155,17 @@ def _tell(found: Investigation, form: Format, output: Path | None, quiet: bool) 
 
 
 def _pursued(
-    found: Investigation, pursuit: Pursuit, ready: Ready, recall: Recall, seed: int, quiet: bool
+    found: Investigation, policy: str, pursuit: Pursuit, ready: Ready, recall: Recall, seed: int, quiet: bool
 ) -> Investigation:
-    """The investigation of a policy, shown on a terminal and written down where a journal is wanted."""
+    """The investigation of a policy, shown on a terminal where it was asked for, and written down where a journal is
+    wanted."""
     from aetia.report.live import LiveTree
     from aetia.report.wishes import Wishes
 
-    with LiveTree() if not quiet else nullcontext() as tree:
+    shown = pursuit.policy is not None and not quiet  # the usual one ends before anybody could follow it
+    with LiveTree() if shown else nullcontext() as tree:
         return pursued(
-            found, pursuit.policy or "", ready, seed=seed, journal=pursuit.journal, quiet=quiet, recall=recall,
+            found, policy, ready, seed=seed, journal=pursuit.journal, quiet=quiet, recall=recall,
             options=pursuit.options,
             tell=tree.tell if tree is not None else None,
             steers=Wishes(tree.names, tree.say) if tree is not None else tuple,

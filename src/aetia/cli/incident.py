@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,7 +38,7 @@ def incident(
     output:
         Write to this file instead of stdout.
     quiet:
-        Do not say which file was written.
+        Do not say which file was written, nor that the journal was cut off.
     """
     from aetia.reason.journals import closed, opened, read_journal
 
@@ -48,6 +49,9 @@ def incident(
     events = read_journal(journal)
     end = closed(events)
     diagnosis = end.diagnosis if end is not None else opened(events).prior
+    if end is None and not quiet:
+        print(f"aetia: {journal} ends before the investigation does; this is what was known as it began.",
+              file=sys.stderr)  # fmt: skip
     if postmortem:
         from aetia.report.postmortem import postmortem as tell
 

@@ -138,12 +138,14 @@ def remember(journal: Path, /, *, system: str = "", confirmed_by: str = "", fold
     folder:
         Where the memory is.
     """
+    from aetia.reason.fingerprints import LONGEST_NAME, quoted
     from aetia.reason.journals import read_journal
     from aetia.reason.memory import IncidentMemory
     from aetia.reason.precedents import Situation
 
     made = IncidentMemory(folder).remember(
-        read_journal(journal), situation=Situation(system=system), confirmed_by=confirmed_by
+        read_journal(journal), situation=Situation(system=quoted(system, LONGEST_NAME)),
+        confirmed_by=quoted(confirmed_by, LONGEST_NAME),
     )  # fmt: skip
     for memory in made:
         print(f"{memory.id}  {_vouched(memory)}  {memory.summary}")
@@ -170,7 +172,7 @@ def _table(held: list[Memory]) -> None:
     for item in held:
         worked = sum(fix.worked for fix in item.fixes)
         old = expired(item, time.time_ns())
-        trust = _vouched(item) + (f"; expired: {old}" if old else "")
+        trust = _vouched(item) + (f"; for an incident of today: {old}" if old else "")
         fault = f"{item.fault_class or '?'} {item.fault or ''}"
         cells = (item.id, wording.moment(item.happened_ns)[:16], item.component, fault, trust,
                  f"{worked} of {len(item.fixes)} helped" if item.fixes else "–")  # fmt: skip
@@ -198,5 +200,5 @@ def _facts(found: Memory) -> list[tuple[str, str]]:
     facts += [("said", f"“{quote.text}” ({quote.evidence})") for quote in found.quotes]
     facts += [("done", f"{fix.action}: {'helped' if fix.worked else 'did not help'}") for fix in found.fixes]
     if old := expired(found, time.time_ns()):
-        facts.append(("expired", old))
+        facts.append(("expired", f"for an incident of today: {old}"))
     return [(label, wording.plain(value, 400)) for label, value in facts]

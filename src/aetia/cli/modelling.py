@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -71,12 +72,14 @@ class Modelling:
         from aetia.reason.policy import Limits
 
         needed = policy is None or "model" in policy.needs
+        if policy is not None and not needed and self != Modelling(deadline=self.deadline):
+            raise UsageError(f"options of the model need a policy that asks one, such as llm; {policy.name} asks none.")
         price = configured.price(self.price_in, self.price_out)
         if self.max_cost is not None and price is None:
             raise UsageError("--max-cost needs --price-in and --price-out: what tokens cost is never guessed.")
-        if not (self.max_cost is None or self.max_cost > 0):
+        if not (self.max_cost is None or 0 < self.max_cost < math.inf):
             raise UsageError("--max-cost is a number above 0.")
-        if not (self.deadline is None or self.deadline > 0):
+        if not (self.deadline is None or 0 < self.deadline < math.inf):
             raise UsageError("--deadline is a number of seconds above 0.")
         model = self._model(needed)
         usual = MODEL_DEADLINE_S if needed else Limits().deadline_s
@@ -137,6 +140,7 @@ def pursued(
     """Investigate, and answer the question where there is one; every event goes to the journal and to `tell`. Says on
     stderr what a model cost. Returns what was found, and the events."""
     from aetia.api import pursue
+    from aetia.reason.fingerprints import LONGEST_NAME, quoted
     from aetia.reason.journals import JournalFile
 
     events: list[Event] = []
@@ -152,7 +156,7 @@ def pursued(
         found = pursue(found, policy, limits=ready.limits, seed=seed, model=ready.dressed(found), tell=hear,
                        steers=steers, question=question, options=options,
                        memory=recall.memory() if recall is not None else None,
-                       system=recall.system if recall is not None else "")  # fmt: skip
+                       system=quoted(recall.system, LONGEST_NAME) if recall is not None else "")  # fmt: skip
     if not quiet and (line := spent(events)):
         print(f"aetia: {line}", file=sys.stderr)
     if not quiet and journal is not None and not events:

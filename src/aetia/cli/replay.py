@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,8 +26,7 @@ def replay(
     """Repeat an investigation exactly: the same questions, the recorded answers, the same diagnosis.
 
     Exit code 0: the diagnosis, and what `aetia ask` answered, are the recorded ones bit for bit. 1: they differ, or the
-    journal was cut off.
-    2: the file is no journal, or another version asks other questions.
+    journal lacks its end. 2: the file is no journal, lacks an answer, or another version asks other questions.
 
     Parameters
     ----------
@@ -59,5 +59,8 @@ def replay(
     else:
         emit(diagnosis, None, format_for(format, output), output, quiet=quiet)
     end, now = closed(events), closed(told)
-    same = end is not None and now is not None and (end.diagnosis, end.answer) == (now.diagnosis, now.answer)
-    return 0 if same else 1
+    if end is not None and now is not None and (end.diagnosis, end.answer) == (now.diagnosis, now.answer):
+        return 0
+    why = "was cut off before its end" if end is None else "has another diagnosis or answer than this replay"
+    print(f"aetia: {journal} {why}; there is nothing that proves this one.", file=sys.stderr)
+    return 1

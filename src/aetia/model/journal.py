@@ -123,6 +123,14 @@ class Steer(msgspec.Struct, frozen=True, kw_only=True):
     entity: str = ""
 
 
+class Situation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The system as far as it is known: its name, versions and neighbours by component."""
+
+    system: str = ""
+    versions: dict[str, str] = {}
+    neighbours: dict[str, tuple[str, ...]] = {}
+
+
 class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
     """The start: what the statistical prior said, and what the investigation may spend."""
 
@@ -144,6 +152,8 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
     max_cost: float | None = None
     paced: bool = False
     """Whether questions that would not end in time were refused by the latency observed before."""
+    situation: Situation | None = None
+    """Of the candidates, for a memory of the incident; the investigation itself never sees it."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, tag="asked"):

@@ -16,11 +16,11 @@ import msgspec
 
 from aetia.model.diagnosis import Evidence
 from aetia.model.entity import Entity
-from aetia.model.journal import ToolAnswer, ToolCall, Warned
+from aetia.model.journal import ToolAnswer, ToolCall, ToolError, Warned
 from aetia.reason.ledger import Entry
 from aetia.reason.policy import Desk, key_of
 from aetia.reason.redact import Redactor, printable
-from aetia.reason.toolbox import cut
+from aetia.reason.toolbox import cut, said
 
 STEP, MOST_MOVED = 1.6, 3.0
 """Log-odds that one piece of evidence of full strength moves a belief, and all of them together."""
@@ -104,7 +104,8 @@ class Board:
         if answer.error is not None:
             error = answer.error
             shown = {"error": error.category, "message": error.message, "instead": error.instruction}
-            if error.code.startswith("unknown_") and error.code != "unknown_tool":
+            unknown = error.code.startswith("unknown_") and error.code != "unknown_tool"
+            if unknown and not self._is_there(call, error):
                 self.warn("RF-01", f"asks {call.tool} about what does not exist: {error.message}", call.agent)
         if answer.evidence is not None:
             self._meet(answer.evidence.about)
@@ -116,6 +117,12 @@ class Board:
         self._examined.setdefault(key_of(call), (call.agent, result))
         self._instructions(call.agent)
         return result
+
+    def _is_there(self, call: ToolCall, error: ToolError) -> bool:
+        """Whether what a tool does not know does exist, as another kind of component: a machine where a tool wants a
+        service is the wrong question, and not invented."""
+        named = [item for item in call.args.values() if isinstance(item, str) and said(item) in error.message]
+        return bool(named) and all(self.knows(item) for item in named)
 
     def catch_up(self) -> None:
         """Take what was answered on behalf of nobody: answers that the checks asked for."""

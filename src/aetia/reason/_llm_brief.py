@@ -17,8 +17,10 @@ MOST_AGENTS, LEAST_AGENTS, DOUBTED = 32, 3, 0.01
 """Agents of one investigation, at most and where there are so many candidates at least, and the belief below which a
 candidate is looked at only to reach the least."""
 NO_EVIDENCE = "remembered, and no evidence: look for the same signs here, and cite what tools answer, never a memory"
-MOST_BRIEF = 1_600
-"""Tokens of what an agent is told to begin with."""
+MOST_BRIEF, MOST_SYMPTOMS = 1_600, 400
+"""Tokens of what an agent is told to begin with, and of what users felt within it."""
+MOST_BROKEN = 5
+"""Broken SLIs of a document; and facts of the severity."""
 
 
 def in_doubt(desk: Desk) -> list[str]:
@@ -77,14 +79,27 @@ def earlier(node: str, desk: Desk) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def symptoms(desk: Desk, most: int = 5) -> list[dict[str, Any]]:
-    """What users felt, entry by entry."""
-    breaches = desk.prior.incident.breaches if desk.prior.incident is not None else ()
-    return [
-        {"entry": item.entry.name, "sli": item.sli, "statistic": item.statistic, "baseline": item.baseline,
-         "incident": item.incident}
-        for item in breaches[:most]
-    ]  # fmt: skip
+def symptoms(desk: Desk) -> dict[str, Any]:
+    """What users felt: how severe it is, and which SLIs broke, entry by entry, each with its evidence where there is
+    some. It speaks for nobody's guilt."""
+    prior = desk.prior
+    breaches = prior.incident.breaches if prior.incident is not None else ()
+    document: dict[str, Any] = {
+        "broken": [
+            {"entry": item.entry.name, "sli": item.sli, "statistic": item.statistic,
+             "baseline": item.baseline, "incident": item.incident} | _cited(item.evidence, desk)
+            for item in breaches[:MOST_BROKEN]
+        ]
+    }  # fmt: skip
+    if prior.severity is not None:
+        says = [fact.text for fact in prior.severity.facts[:MOST_BROKEN]]
+        document["severity"] = {"level": prior.severity.level, "says": says} | _cited(prior.impact.evidence, desk)
+    return fit(document, MOST_SYMPTOMS, ("broken",))
+
+
+def _cited(evidence: str | None, desk: Desk) -> dict[str, str]:
+    """The id of evidence that is there to be cited."""
+    return {"evidence": evidence} if evidence is not None and evidence in desk.evidence else {}
 
 
 def fit(document: dict[str, Any], tokens: int, lists: Sequence[str]) -> dict[str, Any]:

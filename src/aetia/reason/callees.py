@@ -7,6 +7,7 @@ without an error and the offered-load rule, section 13.2 of the algorithms surve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,8 +15,9 @@ from aetia.model.journal import ToolAnswer
 
 MOST_OF = 0.6
 """Share of the failures that have to hold a call to a callee before it can account for them."""
-SOONER = 0.75
-"""Chance that a call in a failing request came back sooner than a healthy one: half without any difference."""
+SOONER, SURE_Z = 0.65, 4.0
+"""Chance that a call in a failing request came back sooner than a healthy one, half without any difference; and how
+many standard errors of the rank test it has to lie beyond that."""
 ENOUGH = 20
 LESS = 0.05
 """Work per request that a callee does no longer, times how sure that is."""
@@ -46,10 +48,16 @@ def came_back_too_soon(service: str, answer: ToolAnswer) -> Handed | None:
         return None
     first = answer.rows[0]
     told = min(first["failures"], first["healthy_calls"]) >= ENOUGH
-    if not told or first["share"] < MOST_OF or first["sooner"] < SOONER:
+    if not told or first["share"] < MOST_OF or first["sooner"] < SOONER or _distance(first) < SURE_Z:
         return None
     reason = f"{first['callee']} came back too soon in {first['share']:.0%} of the requests that failed in {service}"
     return Handed(first["callee"], answer.evidence.id, reason)
+
+
+def _distance(row: dict[str, Any]) -> float:
+    """z of the rank test (Mann and Whitney) behind `sooner`."""
+    failing, healthy = row["failures"], row["healthy_calls"]
+    return (row["sooner"] - 0.5) / math.sqrt((failing + healthy + 1) / (12 * failing * healthy))
 
 
 def does_less(service: str, answer: ToolAnswer) -> Handed | None:

@@ -6,11 +6,12 @@ import msgspec
 
 from aetia.localize._assess import assessed
 from aetia.model.diagnosis import Diagnosis, Hop, Hypothesis, Verdict
-from aetia.model.journal import State
+from aetia.model.journal import State, Traced
 from aetia.reason.experts.heard import heard
 from aetia.reason.ledger import Entry
 from aetia.reason.policy import Desk
 
+NODE = "node "
 _VERDICT: dict[State, Verdict] = {
     "proposed": "open", "supported": "supported", "refuted": "refuted", "verified": "verified",
 }  # fmt: skip
@@ -29,19 +30,21 @@ def conclude(desk: Desk, outcome: str) -> Diagnosis:
         abstained = prior.abstained or desk.abstained or "no hypothesis was left"
         return msgspec.structs.replace(prior, abstained=abstained, hypotheses=(), roots=(), cost=cost)
     roots = _roots(desk, [name for name, _ in ranked])
-    hypotheses = _assessed(desk, tuple(_hypothesis(entry) for _, entry in ranked), roots)
+    hypotheses = _assessed(desk, _shared_out([_hypothesis(entry) for _, entry in ranked]), roots)
     cited = {item for hypothesis in hypotheses for item in (*hypothesis.evidence, *hypothesis.against)}
-    hops = tuple(
-        Hop(source=hop.source, target=hop.target, relation="observed", evidence=hop.evidence)
-        for hop in desk.hops if hop.in_direction is not False and hop.in_time is not False
-    )  # fmt: skip
+    against = [hop for hop in desk.hops if hop.in_direction is False or hop.in_time is False]
+    # A path with a gap leads from nowhere: where one hop was seen not to be, none is shown, and which is said.
+    hops = () if against else tuple(_hop(prior, hop) for hop in desk.hops)
+    missing = tuple(f"how it spread: {hop.source} to {hop.target} was ruled out ({hop.reason})" for hop in against)
     cited |= {hop.evidence for hop in hops if hop.evidence is not None} | _of_harm(prior)
     for told in (item.assessment for item in hypotheses if item.assessment is not None):
         cited |= {*told.abnormal_by, *told.triage_by, *told.origin_by}
     return msgspec.structs.replace(
-        prior, hypotheses=hypotheses, roots=roots, cost=cost,
+        prior, hypotheses=hypotheses, roots=roots, cost=cost, missing=(*prior.missing, *missing),
         evidence=tuple(item for key, item in desk.evidence.items() if key in cited),
-        propagation=hops or (prior.propagation if ranked[0][0] == prior.hypotheses[0].entity.name else ()),
+        propagation=hops or (
+            prior.propagation if ranked[0][0] == prior.hypotheses[0].entity.name and not against else ()
+        ),
     )  # fmt: skip
 
 
@@ -52,6 +55,24 @@ def _assessed(desk: Desk, hypotheses: tuple[Hypothesis, ...], roots: tuple[int, 
     said = heard(names.values(), desk.answered)
     asked = {name: said[of] for name, of in names.items() if of in said}
     return assessed(hypotheses, roots, desk.evidence, asked)
+
+
+def _shared_out(hypotheses: list[Hypothesis]) -> tuple[Hypothesis, ...]:
+    """Beliefs move one by one; as probabilities of one ranking they are at most 1 together."""
+    total = sum(item.probability or 0.0 for item in hypotheses)
+    if total <= 1.0:
+        return tuple(hypotheses)
+    return tuple(msgspec.structs.replace(item, probability=round((item.probability or 0.0) / total, 4))
+                 for item in hypotheses)  # fmt: skip
+
+
+def _hop(prior: Diagnosis, hop: Traced) -> Hop:
+    """A hop with what the prior knew of it, and the evidence of whoever looked."""
+    told = next((item for item in prior.propagation if (item.source, item.target) == (hop.source, hop.target)), None)
+    if told is not None:
+        return msgspec.structs.replace(told, evidence=hop.evidence or told.evidence)
+    relation = "hosts" if hop.source.startswith(NODE) else "called by"
+    return Hop(source=hop.source, target=hop.target, relation=relation, evidence=hop.evidence)
 
 
 def _of_harm(prior: Diagnosis) -> set[str]:

@@ -25,7 +25,7 @@ from aetia.model.journal import (
 from aetia.reason.engine import REFUSED
 from aetia.reason.journals import opened
 from aetia.reason.ledger import Ledger
-from aetia.reason.policy import Desk, Limits
+from aetia.reason.policy import Desk, limits_of
 
 
 def follow(events: Sequence[Event]) -> Iterator[tuple[Event, Desk]]:
@@ -38,8 +38,7 @@ def follow(events: Sequence[Event]) -> Iterator[tuple[Event, Desk]]:
     prior = first.prior
     desk = Desk(
         prior=prior, seed=first.seed, ledger=Ledger(lambda event: None), note=lambda event: None,
-        limits=Limits(deadline_s=first.deadline_s, max_calls=first.max_calls, max_tokens=first.max_tokens),
-        evidence={item.id: item for item in prior.evidence},
+        limits=limits_of(first), evidence={item.id: item for item in prior.evidence},
     )  # fmt: skip
     said = {item.entity.name: item for item in reversed(prior.hypotheses)}
     places = _places(events)
@@ -94,6 +93,8 @@ def _take(desk: Desk, event: Answered, request: Request | None) -> None:
     answer = event.answer
     if isinstance(answer, ModelAnswer):
         desk.spent.tokens += answer.tokens_in + answer.tokens_out
+        desk.spent.tokens_in += answer.tokens_in
+        desk.spent.tokens_out += answer.tokens_out
     elif isinstance(answer, ToolAnswer):
         if isinstance(request, ToolCall) and (answer.error is None or answer.error.category not in REFUSED):
             desk.answered.append((request, answer))

@@ -27,6 +27,7 @@ from aetia.model.journal import (
     ModelCall,
     Opened,
     Request,
+    Situation,
     Steer,
     Steered,
     ToolAnswer,
@@ -77,6 +78,7 @@ def investigate(
     options: Mapping[str, Any] | None = None,
     question: str = "",
     paced: bool = True,
+    situation: Situation | None = None,
 ) -> Investigation:
     """Investigate the incident of a prior diagnosis; `tell` hears every event as it happens.
 
@@ -84,7 +86,7 @@ def investigate(
     When a limit is reached the policy is ended, and the answer is the best that was found until then. Where `paced`,
     a tool that would not end before the deadline by what was seen of it is refused as well. `options` and `question`
     say what the policy was made with, for the journal; a policy that says so itself, in `options` of its own, is
-    believed.
+    believed. The `situation` is written to the journal and changes nothing.
     """
     limits = limits or Limits()
     opened = Opened(
@@ -92,7 +94,7 @@ def investigate(
         options=dict(getattr(policy, "options", None) or options or {}),
         checks=tuple(str(getattr(check, "code", type(check).__name__)) for check in checks),
         deadline_s=limits.deadline_s, max_calls=limits.max_calls, max_tokens=limits.max_tokens,
-        max_cost=limits.max_cost, price=limits.price,
+        max_cost=limits.max_cost, price=limits.price, situation=situation,
     )  # fmt: skip
     return _Run(opened, policy, limits, checks, tell).run()
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aetia.model.journal import ToolAnswer, Traced
+from aetia.model.quantities import percent
 
 CARRIED = 0.5
 """Share of the target's trouble that a source has to account for before trouble is said to have passed from it."""
@@ -27,6 +28,8 @@ CLOCK_ERROR_S = 2.0
 """How wrong clocks of two hosts may be beside one another."""
 STEPS_OFF = 3
 """Steps of the measurement of an onset by which it may be off."""
+SAME_S = 0.05
+"""Beginnings that lie no further apart are said to be at the same time."""
 COMMON = 0.9
 """Share of all complaints that a service has to be part of to be what they have in common."""
 NAMED = 0.5
@@ -131,13 +134,22 @@ def traced(source: str, target: str, at_target: Seen | None) -> Traced:
     if hop is None or at_target is None:
         return Traced(source=source, target=target, in_time=None, in_direction=None,
                       reason=f"no call of {target} to {source} was recorded in the incident")  # fmt: skip
-    words = [f"{source} accounts for {hop.accounts:.0%} of the trouble of {target}"]
+    ill = at_target.sick >= SICK
+    words = [f"{source} accounts for {percent(hop.accounts)} of the trouble of {target}" if ill
+             else f"requests of {target} went wrong no more than usual"]  # fmt: skip
     if hop.complaints:
         words.append(f"{target} complains of {source} {hop.complaints} times")
     if hop.source_began_s is not None and hop.target_began_s is not None:
-        words.append(f"it began there {hop.target_began_s - hop.source_began_s:+.1f} s before")
+        words.append(f"it began there {_lead(hop.target_began_s - hop.source_began_s)}")
     return Traced(source=source, target=target, in_time=hop.in_time, in_direction=hop.in_direction,
                   evidence=hop.evidence, reason="; ".join(words))  # fmt: skip
+
+
+def _lead(seconds: float) -> str:
+    """How much earlier than at the target it began at the source."""
+    if abs(seconds) < SAME_S:
+        return "at the same time"
+    return f"{abs(seconds):.1f} s {'earlier' if seconds > 0 else 'later'}"
 
 
 def path(root: str, ends: Iterable[str], known: Mapping[str, Seen]) -> list[str]:

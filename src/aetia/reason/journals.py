@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +12,7 @@ import msgspec
 from aetia.model.errors import ReportError
 from aetia.model.journal import SCHEMA, Closed, Event, Opened
 
+LONGEST_S = 1e9
 _DECODER = msgspec.json.Decoder(Event)
 
 
@@ -20,7 +22,8 @@ class JournalFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._file = path.open("xb")
+            # Log lines and prompts are in it: for its owner alone.
+            self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
         except FileExistsError:
             raise ReportError(f"{path} exists; a journal is never overwritten, choose another file.") from None
         except OSError as error:
@@ -64,10 +67,18 @@ def read_journal(path: Path) -> list[Event]:
     events: list[Event] = []
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            events.append(_DECODER.decode(line))
+            event = _DECODER.decode(line)
         except msgspec.DecodeError as error:
             raise ReportError(f"{path} line {number} is no event of a journal: {error}.") from error
-    if not events or not isinstance(events[0], Opened) or events[0].schema != SCHEMA:
+        if not 0 <= event.at_s <= LONGEST_S:
+            raise ReportError(f"{path} line {number} lies {event.at_s:g} s after its begin; the journal is damaged.")
+        events.append(event)
+    if events and isinstance(events[0], Opened) and events[0].schema != SCHEMA:
+        was = events[0].schema[:60]
+        raise ReportError(
+            f"{path} is of the version {was!r}, and this program reads {SCHEMA}; use the one that wrote it."
+        )
+    if not events or not isinstance(events[0], Opened):
         raise ReportError(f"{path} is no journal of an investigation ({SCHEMA}); name one that aetia diagnose wrote.")
     return events
 

@@ -16,9 +16,9 @@ from typing import Any, BinaryIO, cast
 import msgspec
 
 from aetia import plugins
-from aetia.model.diagnosis import digest
 from aetia.model.errors import AetiaError
 from aetia.model.journal import ToolAnswer, ToolCall, ToolError
+from aetia.reason.policy import key_of
 from aetia.reason.toolbox import Tool, ViewTools, said, schema
 
 HANDSHAKE = ("2025-06-18", "2025-11-25")
@@ -147,7 +147,7 @@ class Server:
     def _answer(self, tools: ViewTools, call: ToolCall) -> ToolAnswer:
         """The answer, or the earlier evidence where exactly this was asked before in the session. A stateless client
         is told everything each time: its requests need not belong to one conversation."""
-        key = f"{call.tool} {digest(call.args)}"
+        key = key_of(call)
         with self._lock:
             if key in self._known:
                 return ToolAnswer(error=_repeated(call.tool, self._known[key]))

@@ -15,11 +15,10 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from aetia.model.diagnosis import Diagnosis, Evidence, Hypothesis, Precedent, digest
 from aetia.model.errors import ReportError
-from aetia.model.journal import Answered, Event, ToolAnswer
+from aetia.model.journal import Answered, Believed, Event, ToolAnswer
 from aetia.reason.fingerprints import LONGEST_NAME, OBSERVED, component, fingerprint, path_members, quoted, quotes
 from aetia.reason.journals import closed, encoded, opened
 from aetia.reason.precedents import (
@@ -33,7 +32,7 @@ from aetia.reason.precedents import (
     precedents,
     remind,
 )
-from aetia.signals.view import View
+from aetia.reason.situations import joined
 
 FILE = "memory.db"
 APPLICATION_ID, VERSION = 0xAE71A, 1
@@ -66,9 +65,11 @@ def memories_of(
 
     `confirmed_by` names the person who says that it was right. Without one the memory is a precedent only when the
     diagnosis was verified and its evidence is in the journal, unaltered. `source` is the voice it counts as; by default
-    that of the person, of the system, or of the telemetry. Raises ReportError when the journal names no root cause.
+    that of the person, of the system, or of the telemetry. The `situation` comes before that of the journal, and adds
+    to it. Raises ReportError when the journal names no root cause.
     """
-    end, prior = closed(events), opened(events).prior
+    end, first = closed(events), opened(events)
+    prior, around = first.prior, joined(first.situation, situation)
     if end is None:
         raise ReportError("the journal did not end, so there is nothing to remember; finish the investigation first.")
     diagnosis = end.diagnosis
@@ -83,14 +84,15 @@ def memories_of(
     )  # fmt: skip
     diagnosis = msgspec.structs.replace(diagnosis, propagation=hops)
     journal = hashlib.sha256(b"\n".join(encoded(event) for event in events)).hexdigest()[:16]
-    held = _unaltered(events)
+    held, settled = _unaltered(events), _settled(events)
     made: list[Memory] = []
     for root in roots:
-        proven = end.outcome == "answered" and root.verdict == "verified" and bool(held & set(root.evidence))
+        verified = root.verdict == "verified" and root.entity.name in settled
+        proven = end.outcome == "answered" and verified and bool(held & set(root.evidence))
         vouched: Vouched = "person" if confirmed_by else "checks" if proven else "nobody"
         origin = Provenance(journal=journal, vouched=vouched, by=quoted(confirmed_by, LONGEST_NAME),
-                            source=_source(diagnosis, situation, confirmed_by, source))  # fmt: skip
-        made.append(_memory(diagnosis, root, situation or Situation(), origin, now_ns))
+                            source=_source(diagnosis, around, confirmed_by, source))  # fmt: skip
+        made.append(_memory(diagnosis, root, around, origin, now_ns))
     return tuple(made)
 
 
@@ -100,19 +102,6 @@ def question_of(diagnosis: Diagnosis, hypothesis: Hypothesis, situation: Situati
         fingerprint=fingerprint(diagnosis, hypothesis), incident=_incident(diagnosis, situation),
         component=component(hypothesis.entity), at_ns=_happened(diagnosis), situation=situation or Situation(),
     )  # fmt: skip
-
-
-def situation_of(view: View, system: str = "") -> Situation:
-    """The neighbours of every service in the call graph of a view; versions are for the caller to add."""
-    graph, names = view.topology, view.names.services
-    neighbours: dict[str, list[str]] = {}
-    for caller, callee in zip(graph.caller.tolist(), graph.callee.tolist(), strict=True):
-        if caller != callee:
-            neighbours.setdefault(names[caller], []).append(f"calls {names[callee]}")
-            neighbours.setdefault(names[callee], []).append(f"called by {names[caller]}")
-    for code in np.flatnonzero(graph.external).tolist():
-        neighbours.setdefault(names[code], [])
-    return Situation(system=system, neighbours={name: tuple(sorted(found)) for name, found in neighbours.items()})
 
 
 class IncidentMemory:
@@ -368,6 +357,12 @@ def _unaltered(events: Sequence[Event]) -> set[str]:
         if isinstance(event, Answered) and isinstance(event.answer, ToolAnswer) and event.answer.evidence is not None:
             found.append(event.answer.evidence)
     return {item.id for item in found if _identity(item) == item.id and digest(item.result) == item.digest}
+
+
+def _settled(events: Sequence[Event]) -> set[str]:
+    """Candidates that the checks had verified when the investigation ended; an answer about another is not theirs."""
+    states = {event.entity: event.state for event in events if isinstance(event, Believed)}
+    return {name for name, state in states.items() if state == "verified"}
 
 
 def _identity(item: Evidence) -> str:

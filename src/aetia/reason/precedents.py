@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from aetia.model.diagnosis import Hypothesis, Precedent, Remedy
+from aetia.model.journal import Situation
 from aetia.reason.fingerprints import (
     LONGEST_NAME,
     Fingerprint,
@@ -42,14 +43,6 @@ MOST_PRECEDENTS, MOST_REMEDIES = 5, 3
 """What an investigation is told of, and of each how much of what was done."""
 TRUST = {"person": 1.0, "checks": 0.8, "nobody": 0.0}
 Vouched = Literal["person", "checks", "nobody"]
-
-
-class Situation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The system as far as it is known: its name, versions and neighbours by component."""
-
-    system: str = ""
-    versions: dict[str, str] = {}
-    neighbours: dict[str, tuple[str, ...]] = {}
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,8 +1,8 @@
 """A look at what earlier incidents like this one point to, when everything else is settled.
 
-Precedents order questions and are no evidence. They are followed last, and what is found can only lower the belief in
-whom they point to, so a forged or mistaken memory costs a few questions and never changes the answer. Source: incident
-memory protected against poisoning, section 13 of the agents survey.
+Precedents order questions and are no evidence. They are followed last, and what is found can only refute whom they
+point to and moves no belief, so a forged or mistaken memory costs a few questions and never changes the answer. Source:
+incident memory protected against poisoning, section 13 of the agents survey.
 """
 
 from __future__ import annotations
@@ -33,6 +33,6 @@ def recollect(desk: Desk) -> Steps:
         answers = yield (*metrics.questions(service), *logs.questions(service))
         told = [answer if isinstance(answer, ToolAnswer) else ToolAnswer() for answer in answers]
         joint = collaborate(service, (metrics.verdict(service, told[0]), logs.verdict(service, told[1])))
-        if joint.evidence and joint.log_odds < 0:
+        if joint.evidence and not joint.abnormal:
             reason = f"an earlier incident points to it, and {joint.reason}"
-            desk.ledger.weigh(name, joint.log_odds, joint.evidence, reason[:400])
+            desk.ledger.settle(name, "refuted", joint.evidence, reason[:400])

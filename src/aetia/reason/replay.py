@@ -9,7 +9,7 @@ from aetia.model.errors import ReportError
 from aetia.model.journal import Answered, Asked, Event, Steer, Steered
 from aetia.reason.checks.registry import default_checks
 from aetia.reason.engine import Check, Given, investigate
-from aetia.reason.journals import opened
+from aetia.reason.journals import closed, opened
 from aetia.reason.making import make_policy
 from aetia.reason.policy import Policy, limits_of
 
@@ -39,6 +39,7 @@ def replay(
         options=first.options,
         question=first.question,
         paced=first.paced,
+        situation=first.situation,
     )
     try:
         asked = next(run)
@@ -54,6 +55,7 @@ class _Recorded:
     def __init__(self, events: Sequence[Event]) -> None:
         self._asked = {event.number: event for event in events if isinstance(event, Asked)}
         self._answered = {event.number: event for event in events if isinstance(event, Answered)}
+        self._ended = closed(events) is not None
         self._steers: dict[int, list[Steer]] = {}
         waiting: list[Steer] = []
         for event in events:  # a wish is written down before the answers it came with
@@ -64,15 +66,20 @@ class _Recorded:
 
     def answer(self, asked: tuple[Asked, ...]) -> Given:
         for item in asked:
-            if item.number not in self._asked or self._asked[item.number].request != item.request:
-                raise ReportError(
-                    f"question {item.number} differs from the journal; replay it with the version that wrote it."
-                )
+            if item.number in self._asked and self._asked[item.number].request != item.request:
+                raise _differs(item.number)
             if item.number not in self._answered:
+                if self._ended:
+                    raise _differs(item.number)
                 raise ReportError(
                     f"the journal ends before question {item.number} was answered; it cannot be replayed."
                 )
         answers = [self._answered[item.number] for item in asked]
-        steers = [steer for number in range(asked[0].number, asked[-1].number + 1)
-                  for steer in self._steers.get(number, ())]  # fmt: skip
+        # The first answer that a wish came with may be one that the engine gave itself, before all that were asked.
+        due = [number for number in self._steers if number <= asked[-1].number]
+        steers = [steer for number in due for steer in self._steers.pop(number)]
         return Given(answers=tuple(a.answer for a in answers), at_s=answers[-1].at_s, steers=tuple(steers))
+
+
+def _differs(number: int) -> ReportError:
+    return ReportError(f"question {number} differs from the journal; replay it with the version that wrote it.")

@@ -20,6 +20,7 @@ from aetia.model.journal import (
     ModelAnswer,
     ModelCall,
     Request,
+    Situation,
     Steer,
     ToolAnswer,
     ToolCall,
@@ -61,6 +62,7 @@ def run(
     clock: Callable[[], float] = time.monotonic,
     options: Mapping[str, Any] | None = None,
     question: str = "",
+    situation: Situation | None = None,
 ) -> Diagnosis:
     """Investigate until the policy has nothing left to ask or a limit is reached.
 
@@ -72,7 +74,7 @@ def run(
     limits = limits or Limits()
     work = investigate(
         prior, policy, name=name, limits=limits, seed=seed, checks=checks, tell=tell, options=options,
-        question=question,
+        question=question, situation=situation,
     )  # fmt: skip
     pool = ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="aetia-ask")
     driver = _Driver(toolbox, model, ask, pool, clock, until=began + limits.deadline_s)

@@ -141,7 +141,7 @@ def trace(desk: Desk, walk: Walk) -> Asking:
     if not ranked:
         return
     top = ranked[0][1].entity
-    if any(hop.source == top.service for hop in desk.hops):
+    if any(hop.source == _start(top) for hop in desk.hops):
         return
     chain = yield from _chain(desk, walk, top)
     for source, target in itertools.pairwise(chain):
@@ -151,7 +151,7 @@ def trace(desk: Desk, walk: Walk) -> Asking:
 def _chain(desk: Desk, walk: Walk, top: Entity) -> Generator[Questions, tuple[Answer, ...], list[str]]:
     """Along what was observed; else along the prior's path; else up the callers that the topology knows."""
     ends = walk.starts
-    root = top.service or top.name
+    root = _start(top)
     if top.service is not None:
         if root in ends:
             return []
@@ -166,6 +166,12 @@ def _chain(desk: Desk, walk: Walk, top: Entity) -> Generator[Questions, tuple[An
     if top.service is None:
         return []
     return (yield from _climb(desk, walk, root))
+
+
+def _start(top: Entity) -> str:
+    """Where the fault of a candidate begins to travel: at the far end of a link, at the service that answers for any
+    other part."""
+    return top.callee or top.service or top.name
 
 
 def _climb(desk: Desk, walk: Walk, root: str) -> Generator[Questions, tuple[Answer, ...], list[str]]:

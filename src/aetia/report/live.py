@@ -111,13 +111,21 @@ def picture(scene: Scene, remarks: Sequence[str] = ()) -> Tree:
 
 
 def _title(scene: Scene) -> str:
+    hurt = f"{scene.severity} incident" if scene.severity else ""
     if scene.outcome:
-        return f"{scene.outcome} after {wording.duration_ns(scene.at_s * 1e9)}: {scene.headline}"
+        ended = [f"{scene.outcome} after {wording.duration_ns(scene.at_s * 1e9)}", hurt, _spent(scene)]
+        return f"{', '.join(filter(None, ended))}: {scene.headline}"
     seconds, calls, tokens = scene.left
-    return (
-        f"{wording.plain(scene.policy, 40)} investigates · left: {seconds:.1f} s, {calls} calls, "
-        f"{wording.number(float(tokens))} tokens"
-    )
+    left = f"left: {seconds:.1f} s, {calls} calls, {wording.number(float(tokens))} tokens"
+    if scene.cost is not None and scene.max_cost is not None:
+        left += f", {wording.number(max(scene.max_cost - scene.cost, 0.0))} of {wording.number(scene.max_cost)} money"
+    spent = _spent(scene) if scene.max_cost is None else ""
+    return " · ".join(filter(None, (f"{wording.plain(scene.policy, 40)} investigates", hurt, left, spent)))
+
+
+def _spent(scene: Scene) -> str:
+    """What was paid, in the currency of the price; nothing without one."""
+    return f"{wording.number(scene.cost)} paid" if scene.cost is not None else ""
 
 
 Rows = list[tuple[str, str]]

@@ -29,8 +29,14 @@ from aetia.report import wording
 UNPROVEN = "unproven"
 MOST = 40
 """Sentences of one section; the rest is counted."""
+SECOND_NS = 1_000_000_000
 _WISHES = {"exclude": "took out", "look_at": "asked to look at", "stop": "ended the investigation"}
-_VERDICTS = {"open": "is open", "supported": "is supported", "refuted": "is refuted", "verified": "passed all checks"}
+_VERDICTS = {
+    "open": "is open",
+    "supported": "is supported",
+    "refuted": "is refuted",
+    "verified": "passed the checks that could be made",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +160,8 @@ def _summary(found: _Record) -> Iterator[Sentence]:
         why = f" ({_quote(found.end.reason)})" if found.end.reason else ""
         paid = f" for {found.end.cost:.4g}" if found.end.cost else ""
         took = wording.duration_ns(found.end.at_s * 1e9)
-        spent = f"{took}, {found.end.calls} calls and {found.end.tokens} tokens{paid}"
+        calls = "1 call" if found.end.calls == 1 else f"{found.end.calls} calls"
+        spent = f"{took}, {calls} and {wording.number(found.end.tokens)} tokens{paid}"
         yield found.told(f"The investigation ended after {spent}: {found.end.outcome}{why}.", found.last)
 
 
@@ -181,7 +188,7 @@ def _timeline(found: _Record) -> Iterator[Sentence]:
 
     for root in wording.roots(diagnosis):
         if root.onset_ns is not None:
-            at(root.onset_ns, f"{_name(root)} begins to fail.", root.evidence)
+            at(root.onset_ns, _begins(root, root.onset_ns, diagnosis), root.evidence)
     cited = {item for root in wording.roots(diagnosis) for item in (*root.evidence, *root.against)}
     for item in found.evidence.values():
         if item.claim.onset_ns is not None and item.id in cited:
@@ -201,6 +208,15 @@ def _timeline(found: _Record) -> Iterator[Sentence]:
     yield from (sentence for _, _, sentence in sorted(told, key=lambda item: item[:2]))
 
 
+def _begins(root: Hypothesis, onset_ns: int, diagnosis: Diagnosis) -> str:
+    """That a root begins to fail; where users were hurt before, its first sign, as a cause does not follow its
+    effect."""
+    incident = diagnosis.incident
+    if incident is None or not incident.breaches or onset_ns - incident.onset_ns < SECOND_NS:
+        return f"{_name(root)} begins to fail."
+    return f"first sign of {_name(root)}, which fails by now at the latest: users were hurt before."
+
+
 def _impact(found: _Record) -> Iterator[Sentence]:
     """What the detector measured, with the evidence that measures it again; a journal without that is marked."""
     impact, incident, severity = found.diagnosis.impact, found.diagnosis.incident, found.diagnosis.severity
@@ -208,9 +224,10 @@ def _impact(found: _Record) -> Iterator[Sentence]:
     if impact.requests:
         share = wording.percent(impact.affected / impact.requests)
         text = (
-            f"{impact.affected} of {impact.requests} requests ({share}) were hurt at {wording.joined(impact.entries)}."
+            f"{wording.number(impact.affected)} of {wording.number(impact.requests)} requests ({share}) were hurt at "
+            f"{wording.joined(impact.entries)}"
         )
-        yield found.claim(text, (impact.evidence,), first)
+        yield found.claim(_stop(text), (impact.evidence,), first)
     if severity is not None:
         yield found.claim(f"Severity: {wording.severity(severity)}.", (impact.evidence,), first)
         yield from (found.claim(f"{fact.text[:1].upper()}{fact.text[1:]}.", fact.evidence) for fact in severity.facts)

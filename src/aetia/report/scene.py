@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+from aetia.model.diagnosis import Diagnosis
 from aetia.model.journal import (
     Answered,
     Approval,
@@ -16,6 +17,7 @@ from aetia.model.journal import (
     ModelAnswer,
     ModelCall,
     Opened,
+    Price,
     Request,
     State,
     Steered,
@@ -60,18 +62,26 @@ class Scene:
 
     policy: str = ""
     headline: str = ""
+    severity: str = ""
+    """How badly users are hurt, where that is known."""
     at_s: float = 0.0
     deadline_s: float = 0.0
     calls: int = 0
     max_calls: int = 0
     tokens: int = 0
     max_tokens: int = 0
+    price: Price | None = None
+    cost: float | None = None
+    """What the tokens cost so far; None without a price."""
+    max_cost: float | None = None
     standings: dict[str, Standing] = field(default_factory=dict[str, Standing])
     waiting: dict[int, Inquiry] = field(default_factory=dict[int, Inquiry])
     answered: list[Inquiry] = field(default_factory=list[Inquiry])
     hops: list[str] = field(default_factory=list[str])
     warnings: list[str] = field(default_factory=list[str])
     wishes: list[str] = field(default_factory=list[str])
+    excluded: list[str] = field(default_factory=list[str])
+    """Candidates that a person took out."""
     seen_before: list[str] = field(default_factory=list[str])
     outcome: str = ""
 
@@ -84,7 +94,15 @@ class Scene:
         )  # fmt: skip
 
     def ranked(self) -> list[Standing]:
-        return sorted(self.standings.values(), key=lambda item: -item.belief)
+        """Whom nobody took out, most believed first; beliefs as the probabilities of one ranking, at most 1 together,
+        as the diagnosis gives them."""
+        kept = [item for item in self.standings.values() if item.name not in self.excluded]
+        total = max(sum(item.belief for item in kept), 1.0)
+        shown = [
+            replace(item, first=item.first / total, before=item.before / total, belief=item.belief / total)
+            for item in kept
+        ]
+        return sorted(shown, key=lambda item: -item.belief)
 
     def take(self, event: Event) -> None:
         """One event more."""
@@ -104,11 +122,14 @@ class Scene:
             end = ", and ended it" if event.stopped else ""
             _keep(self.warnings, wording.plain(f"{event.check} at {event.agent}{end}: {event.text}"))
         elif isinstance(event, Steered):
+            if event.steer.wish == "exclude":
+                self.excluded.append(event.steer.entity)
             _keep(self.wishes, wording.plain(f"{event.steer.wish.replace('_', ' ')} {event.steer.entity}"))
         elif isinstance(event, Closed):  # pyright: ignore[reportUnnecessaryIsInstance]
             self.outcome, self.headline = event.outcome, wording.headline(event.diagnosis)
             self.seen_before = wording.seen_before(event.diagnosis)
-            self.calls, self.tokens = event.calls, event.tokens
+            self.calls, self.tokens, self.cost = event.calls, event.tokens, event.cost
+            self.severity = _severity(event.diagnosis)
             self.waiting.clear()
         else:
             assert_never(event)
@@ -116,13 +137,18 @@ class Scene:
     def _open(self, event: Opened) -> None:
         self.policy, self.headline = event.policy, wording.headline(event.prior)
         self.seen_before = wording.seen_before(event.prior)
+        self.severity = _severity(event.prior)
         self.deadline_s, self.max_calls, self.max_tokens = event.deadline_s, event.max_calls, event.max_tokens
+        self.price, self.max_cost = event.price, event.max_cost
+        self.cost = None if event.price is None else 0.0
 
     def _answer(self, event: Answered) -> None:
         inquiry = self.waiting.pop(event.number, None)
         answer = event.answer
         if isinstance(answer, ModelAnswer):
             self.tokens += answer.tokens_in + answer.tokens_out
+            if self.price is not None and self.cost is not None:
+                self.cost += self.price.of(answer.tokens_in, answer.tokens_out)
         if inquiry is not None:
             inquiry.answer = _said(answer)
             self.answered = [*self.answered, inquiry][-KEPT:]
@@ -134,6 +160,11 @@ class Scene:
             name=event.entity, first=old.first if old else event.before, before=before, belief=event.after,
             state=event.state, reason=wording.plain(event.reason), evidence=event.because,
         )  # fmt: skip
+
+
+def _severity(diagnosis: Diagnosis) -> str:
+    level = diagnosis.severity.level if diagnosis.severity is not None else "unknown"
+    return "" if level == "unknown" else level
 
 
 def _keep(lines: list[str], line: str) -> None:

@@ -40,6 +40,20 @@ def test_without_a_model_it_says_how_to_configure_one(capsys: pytest.CaptureFixt
     assert "--model-url" in said and "AETIA_MODEL_URL" in said and len(said.splitlines()) == 1
 
 
+def test_a_question_that_asks_nothing_costs_no_turn(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Scripted(server.engineer) as scripted:
+        for blank in ("", " \n"):
+            assert main(["ask", blank, str(case), "--model-url", scripted.url, "--model", "m"]) == 2
+        assert scripted.requests == []
+    assert "what do you want to know?" in capsys.readouterr().err
+
+
+def test_bytes_of_a_question_that_are_no_text_do_not_end_it(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Scripted(server.engineer) as scripted:
+        assert main(["ask", "why \udce9?", str(case), "--model-url", scripted.url, "--model", "m", "--quiet"]) == 0
+    assert "[1]" in capsys.readouterr().out
+
+
 def test_the_answer_cites_evidence(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Scripted(server.engineer) as scripted:
         code = main(["ask", "why is it slow?", str(case), "--model-url", scripted.url, "--model", "m", "--quiet"])

@@ -80,12 +80,15 @@ def test_a_limit_in_money_is_kept_and_the_best_answer_is_given(case: Path, tmp_p
         (["--policy", "llm", "--price-in", "1", "--recorded", "x"], "two prices"),
         (["--policy", "llm", "--price-in", "-1", "--price-out", "1"], "--price-in is what"),
         (["--policy", "llm", *PRICES, "--max-cost", "0", "--recorded", "x"], "above 0"),
+        (["--policy", "llm", *PRICES, "--max-cost", "inf", "--recorded", "x"], "above 0"),
         (["--policy", "llm", "--deadline", "0", "--recorded", "x"], "above 0"),
+        (["--policy", "rules", "--deadline", "inf"], "above 0"),
         (["--policy", "llm", "--recorded", "nowhere.jsonl"], "cannot be read"),
         (["--policy", "llm", "--recorded", "x", "--record", "y"], "--recorded asks no model"),
-        (["--policy", "rules", "--record", "y"], "--record needs a model"),
+        (["--policy", "rules", "--record", "y"], "rules asks none"),
         (["--policy", "llm"], "none is called uninvited"),
-        (["--pseudonyms"], "need --policy"),
+        (["--pseudonyms"], "rules asks none"),
+        (["--policy", "none", "--pseudonyms"], "need --policy"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_read(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
@@ -11,14 +12,16 @@ from scenes import ROOT, SCAPEGOAT, Scene
 
 from aetia.model.diagnosis import Diagnosis, make_evidence
 from aetia.model.entity import service
-from aetia.model.journal import Answered, Asked, Believed, ModelAnswer, ModelCall, ToolAnswer, ToolCall
+from aetia.model.journal import Answered, Asked, Believed, Event, ModelAnswer, ModelCall, ToolAnswer, ToolCall, Warned
 from aetia.reason._llm_board import MOST_MOVED, Board
+from aetia.reason._llm_brief import MOST_SYMPTOMS, symptoms
 from aetia.reason.ledger import Ledger
 from aetia.reason.models.openai import OpenAIModel
-from aetia.reason.models.wire import estimated
+from aetia.reason.models.wire import CHARACTERS_PER_TOKEN, estimated
 from aetia.reason.policies.llm import Llm
 from aetia.reason.policy import Desk, Limits
 from aetia.reason.run import run
+from aetia.reason.toolbox import ViewTools
 
 
 class OneAtATime:
@@ -92,6 +95,31 @@ def test_no_context_grows_with_the_incident(scene: Scene) -> None:
     assert max(len(msgspec.json.encode(request)) / 4 for request in scripted.requests) <= 8_000
 
 
+def test_the_symptoms_name_their_evidence_and_how_severe_they_are(scene: Scene) -> None:
+    with server.Scripted(server.engineer) as scripted:
+        found = scene.investigate(OpenAIModel(scripted.url, "scripted"), question="How bad is it?")
+    shown = [server.document(request)["symptoms"] for request in scripted.requests
+             if "symptoms" in server.document(request)]  # fmt: skip
+    kinds = {call.agent.split(":")[0] for call in scene.model_calls()}
+    assert {"node", "synthesis"} <= kinds and len({json.dumps(item) for item in shown}) == 1
+    told, known = shown[0], {item.id for item in scene.prior.evidence}
+    assert scene.prior.severity is not None and told["severity"]["level"] == scene.prior.severity.level
+    assert told["severity"]["evidence"] == found.impact.evidence in known
+    assert told["broken"] and all(item["evidence"] in known for item in told["broken"])
+    assert len(json.dumps(told)) <= MOST_SYMPTOMS * CHARACTERS_PER_TOKEN
+
+
+def test_evidence_of_symptoms_that_is_not_there_is_not_cited_and_long_names_cost_rows_alone(scene: Scene) -> None:
+    incident = scene.prior.incident
+    assert incident is not None
+    entry = msgspec.structs.replace(incident.breaches[0].entry, name="GET /a very long way " * 30)
+    longer = tuple(msgspec.structs.replace(incident.breaches[0], entry=entry, evidence="E0") for _ in range(5))
+    prior = msgspec.structs.replace(scene.prior, incident=msgspec.structs.replace(incident, breaches=longer))
+    told = symptoms(Desk(prior=prior, limits=Limits(), seed=0, ledger=Ledger(print), note=print))
+    assert 0 < len(told["broken"]) < 5 and not any("evidence" in item for item in (*told["broken"], told["severity"]))
+    assert len(msgspec.json.encode(told)) <= MOST_SYMPTOMS * CHARACTERS_PER_TOKEN
+
+
 def test_what_one_agent_asked_is_not_asked_again_for_another(scene: Scene) -> None:
     with server.Scripted(server.nosy) as scripted:
         scene.investigate(OpenAIModel(scripted.url, "scripted"))
@@ -152,6 +180,26 @@ def test_the_candidates_are_examined_together_before_a_model_ranks_them(scene: S
     asked = {event.request.args.get("target") for event in scene.events
              if isinstance(event, Asked) and isinstance(event.request, ToolCall)}  # fmt: skip
     assert set(group) <= asked
+
+
+def test_a_machine_that_exists_is_not_invented_where_a_tool_wants_a_service(scene: Scene) -> None:
+    told: list[Event] = []
+    board = Board(Desk(prior=scene.prior, limits=Limits(), seed=0, ledger=Ledger(told.append), note=told.append))
+    tools, names = ViewTools(scene.view), scene.view.names
+    look = ToolCall(tool="topology", args={"service": ROOT})
+    board.take(look, tools.answer(look))
+    machine = next(name for name in names.nodes if board.knows(name))
+    for call, slips in (
+        (ToolCall(tool="topology", args={"service": machine}), 0),
+        (ToolCall(tool="link", args={"caller": ROOT, "callee": machine}), 0),
+        (ToolCall(tool="topology", args={"service": "moon"}), 1),
+        (ToolCall(tool="link", args={"caller": ROOT, "callee": "moon"}), 1),
+        (ToolCall(tool="trace_children", args={"service": ROOT, "operation": "GET /moon"}), 1),
+    ):
+        told.clear()
+        answer = tools.answer(call)
+        assert answer.error is not None and answer.error.code.startswith("unknown_") and board.take(call, answer).failed
+        assert [event.check for event in told if isinstance(event, Warned)] == ["RF-01"] * slips, call
 
 
 def test_nothing_counts_for_a_candidate_that_observation_has_refuted(scene: Scene) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from aetia import contracts, plugins
-from aetia.contracts.shop import replaced, rows_permuted, shop
+from aetia.contracts.shop import ONSET_NS, replaced, rows_permuted, shop
 from aetia.model.diagnosis import Diagnosis, Evidence
 from aetia.model.journal import ToolAnswer, ToolCall
 from aetia.model.tables import Telemetry
@@ -208,6 +211,29 @@ def test_a_link_carries_trouble_where_bad_requests_hold_bad_calls() -> None:
     rows = {row["measure"]: row for row in carried.rows}
     assert rows["calls"]["incident"] == 42 and rows["trouble of the calls since"]["incident"] is not None
     assert refusal(ask("link", caller="stock", callee="gateway")) == "no_data"
+
+
+@pytest.mark.parametrize("kept", [5, 1])
+def test_a_caller_that_records_nothing_is_spoken_for_where_its_requests_stay_away(kept: int) -> None:
+    """Every `kept`-th request of the incident comes; the gateway records none of its calls."""
+    whole = shop(trouble="none", requests=600)
+    spans = whole.spans.filter(pc.invert(pc.equal(pc.cast(whole.spans["service"], pa.string()), "gateway")))
+    late = pc.greater_equal(pc.cast(spans["time"], pa.int64()), ONSET_NS).to_numpy()
+    codes = pc.cast(spans["trace_id"], pa.string()).dictionary_encode().combine_chunks().indices.to_numpy()
+    spans = spans.filter(pa.array(~late | (codes % kept == 0)))
+    view = contracts.Situation("silent", dataclasses.replace(whole, spans=spans)).shared_view
+    found = fact(ask("topology", view, service="basket"))
+    rows = {row["name"]: row for row in ask("topology", view, service="basket").rows}
+    if kept == 1:
+        assert found.strength == 0.0 and found.about.name == "basket" and "lost" not in rows["gateway"]
+        return
+    assert found.about.name == "gateway" and found.polarity == "for"
+    assert 0.7 < rows["gateway"]["lost"] < 0.9 and found.strength == pytest.approx(
+        0.5 * rows["gateway"]["lost"], abs=1e-3
+    )
+    assert "lost" not in rows["storedb"] and fact(ask("topology", view, service="stock")).strength == 0.0
+    held = Diagnosis(localizer="test", incident=contracts.ordinary().incident, evidence=(found,))
+    assert [item.holds for item in recheck(held, view)] == [True]
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_ones() -> None:

@@ -107,6 +107,8 @@ def engineer(request: Request, number: int) -> Turn:
 def rank(shown: dict[str, Any], items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     weight: dict[str, float] = {}
     for item in items:
+        if "speaks" not in item:  # what users felt speaks for nobody
+            continue
         sign = 1 if str(item["speaks"]).startswith("for") else -1
         weight[about(item)] = weight.get(about(item), 0.0) + sign * item["strength"]
     names = sorted(weight, key=lambda name: -weight[name])[:3]

@@ -26,9 +26,11 @@ def verdict(candidate: str, answer: ToolAnswer) -> Verdict:
         return Verdict(candidate=candidate, modality="logs", abnormal=False, strength=answer.evidence.strength,
                        evidence=evidence, reason=text)  # fmt: skip
     best = max(rising, key=lambda row: row["telling"])
+    if best["telling"] < ABNORMAL:
+        return nothing(candidate, "logs", (answer,))  # what speaks for trouble, however softly, is no sign of health
     thrown: FaultClass | None = "C" if best["exception"] else None
     return Verdict(
-        candidate=candidate, modality="logs", abnormal=best["telling"] >= ABNORMAL, strength=answer.evidence.strength,
+        candidate=candidate, modality="logs", abnormal=True, strength=answer.evidence.strength,
         severity=best["telling"] if best["severity"] in SEVERE else best["telling"] / 2, own=False, fault_class=thrown,
         onset_s=best["first_s"], evidence=evidence, reason=text,
     )  # fmt: skip

@@ -41,11 +41,11 @@ def verdict(candidate: str, answer: ToolAnswer) -> Verdict:
             fault_class=gone, onset_s=_since(answer.rows), evidence=evidence, reason=answer.evidence.claim.text,
         )  # fmt: skip
     harmful = [row for row in answer.rows if row["harmful"] and row["belief"] is not None]
-    if not harmful:
-        return nothing(candidate, "metrics", (answer,))
-    best = max(harmful, key=lambda row: row["belief"])
+    best = max(harmful, key=lambda row: row["belief"], default=None)
+    if best is None or best["belief"] < ABNORMAL:
+        return nothing(candidate, "metrics", (answer,))  # what speaks for trouble, however softly, is no sign of health
     return Verdict(
-        candidate=candidate, modality="metrics", abnormal=best["belief"] >= ABNORMAL, strength=answer.evidence.strength,
+        candidate=candidate, modality="metrics", abnormal=True, strength=answer.evidence.strength,
         severity=best["belief"], own=best["meaning"] in INSIDE, fault_class=CLASSES.get(best["meaning"]),
         onset_s=best["since_s"], evidence=evidence, reason=answer.evidence.claim.text,
     )  # fmt: skip

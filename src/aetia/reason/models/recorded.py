@@ -6,6 +6,7 @@ side by side are found in any order; the same question asked twice is answered i
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from pathlib import Path
@@ -41,7 +42,7 @@ class Recording:
     def answer(self, call: ModelCall, timeout_s: float) -> ModelAnswer:
         answer = self._model.answer(call, timeout_s)
         line = msgspec.json.encode(_Turn(key_of(call), answer)) + b"\n"
-        with self._lock, self._path.open("ab") as file:
+        with self._lock, os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
             file.write(line)
         return answer
 

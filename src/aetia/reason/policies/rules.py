@@ -23,7 +23,7 @@ from aetia.reason.blame import Blame
 from aetia.reason.callees import handed
 from aetia.reason.experts import logs, metrics, traces
 from aetia.reason.experts.collaborate import Joint, collaborate
-from aetia.reason.hops import SICK, culprit
+from aetia.reason.hops import SICK, culprit, path
 from aetia.reason.ledger import LEAST, MOST, Entry
 from aetia.reason.policy import Desk, Questions, Steps
 from aetia.reason.recollection import recollect
@@ -151,13 +151,13 @@ def _pass_on(desk: Desk, walk: Walk, leader: str, first: str, blame: Blame) -> N
     shares = dict(blame.shares)
     kept = shares.pop(first, 0.0)
     other, share = max(sorted(shares.items()), key=lambda item: item[1], default=("", 0.0))
-    because = walk.evidence(first, other)
+    because = walk.evidence(first, *path(other, [first], walk.known), other)
     if not because or other in ("", USERS) or share < LAID_ON or kept > 1.0 - PASSED_ON:
         return
     # Who loses packets itself times out on those it calls, and is timed out on: its complaints tell of itself.
     if not _requests_tell(walk, first) and _cites(desk, desk.ledger.entries[leader], LOSSES):
         return
-    reason = f"{share:.0%} of the trouble of {first} comes from {other}, {kept:.0%} begins in it"
+    reason = f"most of the trouble of {first} comes from {other}, and little begins in it"
     _shift(desk, leader, other, because, reason)
 
 
