@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from aetia import api
-from aetia.ingest.case import write_case
+from aetia.ingest.case import trace_hash, write_case
+from aetia.ingest.reader import Loaded
 from aetia.lab.sim.suites import generate
 from aetia.lab.sim.system import make_system
 from aetia.model.case import Case
 from aetia.model.journal import Approval, Approved, Event, Steer, ToolAnswer, ToolCall, Traced
+from aetia.model.tables import Telemetry
 from aetia.reason.policy import Desk, Limits, Policy, Steps
 from aetia.reason.run import run
 from aetia.reason.toolbox import ViewTools
@@ -45,6 +52,17 @@ class Engineer:
 
 Journals = Callable[..., list[Event]]
 
+if importlib.util.find_spec("dateutil") is None:
+    sys.modules["dateutil"] = None  # type: ignore[assignment]  # pyarrow searches for it at every scalar otherwise
+
+gc.disable()  # while tests are collected: thousands of them stay, and each pass would look at them all again
+
+
+def pytest_collection_finish() -> None:
+    """What is collected stays until the end; from here on the collector looks at what the tests leave."""
+    gc.freeze()
+    gc.enable()
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_memory_of_whoever_runs_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -52,6 +70,23 @@ def _no_memory_of_whoever_runs_the_tests(tmp_path_factory: pytest.TempPathFactor
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data-home")))
         yield
+
+
+@pytest.fixture(scope="session")
+def small_incident() -> Loaded:
+    """A system of six services of which one throws exceptions; one trace in twelve."""
+    case, telemetry = next(generate(1, [make_system(6, 3)], 11, faults=["exception"], two_roots=0.0))
+
+    def thin(table: pa.Table) -> pa.Table:
+        return table.filter(pa.array(trace_hash(table["trace_id"]) < np.uint64(0.08 * 2**64)))
+
+    return Loaded(
+        case=case,
+        telemetry=Telemetry(
+            spans=thin(telemetry.spans), logs=thin(telemetry.logs), metrics=telemetry.metrics,
+            changes=telemetry.changes, topology=telemetry.topology,
+        ),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -72,15 +107,16 @@ def investigated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], ap
 
 @pytest.fixture(scope="session")
 def make_journal(investigated: Callable[[int], api.Investigation]) -> Journals:
-    """`make_journal(seed, policy=…, limits=…, wishes=…)`: the events of one investigation."""
+    """`make_journal(seed, policy=…, name=…, limits=…, wishes=…)`: the events of one investigation."""
 
     def make(
-        seed: int = 11, policy: Policy | None = None, limits: Limits | None = None, wishes: Sequence[Steer] = ()
-    ) -> list[Event]:
+        seed: int = 11, policy: Policy | None = None, limits: Limits | None = None, wishes: Sequence[Steer] = (),
+        name: str = "engineer",
+    ) -> list[Event]:  # fmt: skip
         found, events, waiting = investigated(seed), list[Event](), [list(wishes)]
         assert found.view is not None
         run(
-            found.diagnosis, policy or Engineer(), ViewTools(found.view), name="engineer", limits=limits,
+            found.diagnosis, policy or Engineer(), ViewTools(found.view), name=name, limits=limits,
             ask=lambda request: Approved(granted=True, by="Anna"),
             steers=lambda: waiting.pop() if waiting else (), tell=events.append,
         )  # fmt: skip

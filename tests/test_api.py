@@ -12,8 +12,6 @@ import aetia
 from aetia.api import extent_of, investigate, load_diagnosis, pursue, recheck_sources
 from aetia.ingest.case import write_case
 from aetia.ingest.reader import Loaded
-from aetia.lab.sim.suites import generate
-from aetia.lab.sim.system import make_system
 from aetia.localize.localizer import Localization
 from aetia.model.case import Case
 from aetia.model.diagnosis import Diagnosis, Incident
@@ -25,10 +23,8 @@ from aetia.signals.view import View
 
 
 @pytest.fixture(scope="module")
-def labelled() -> Loaded:
-    """A simulated system of six services in which one throws exceptions."""
-    case, telemetry = next(generate(1, [make_system(6, 3)], 11, faults=["exception"], two_roots=0.0))
-    return Loaded(case=case, telemetry=telemetry)
+def labelled(small_incident: Loaded) -> Loaded:
+    return small_incident
 
 
 @pytest.fixture(scope="module")

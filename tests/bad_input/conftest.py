@@ -8,16 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import pyarrow as pa
 import pytest
 
 from aetia.cli.main import main
-from aetia.ingest.case import trace_hash, write_case
+from aetia.ingest.case import write_case
 from aetia.ingest.reader import Loaded
-from aetia.lab.sim.suites import generate
-from aetia.lab.sim.system import make_system
-from aetia.model.tables import Telemetry
 
 TABLES = ("spans", "logs", "metrics", "changes", "topology")
 
@@ -47,20 +42,8 @@ class Answer(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def loaded() -> Loaded:
-    """A system of six services of which one throws exceptions; one trace in twelve."""
-    case, telemetry = next(generate(1, [make_system(6, 3)], 11, faults=["exception"], two_roots=0.0))
-
-    def thin(table: pa.Table) -> pa.Table:
-        return table.filter(pa.array(trace_hash(table["trace_id"]) < np.uint64(0.08 * 2**64)))
-
-    return Loaded(
-        case=case,
-        telemetry=Telemetry(
-            spans=thin(telemetry.spans), logs=thin(telemetry.logs), metrics=telemetry.metrics,
-            changes=telemetry.changes, topology=telemetry.topology,
-        ),
-    )  # fmt: skip
+def loaded(small_incident: Loaded) -> Loaded:
+    return small_incident
 
 
 @pytest.fixture(scope="session")

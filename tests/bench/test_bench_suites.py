@@ -122,3 +122,13 @@ def test_a_case_of_a_named_suite_is_a_source_and_a_bare_name_asks_for_one(
     assert case_of("nezha-ob") == "nezha-ob"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert main(["diagnose", "sim:case-0000"]) == 2 and "`aetia bench run sim` makes it" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_called_like_a_suite_is_meant_where_it_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aetia.lab.sim import suite
+
+    suite(tmp_path / "sim", 1, 1, 5)
+    monkeypatch.chdir(tmp_path)
+    assert resolve("sim").source == str((tmp_path / "sim").resolve())

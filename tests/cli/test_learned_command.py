@@ -10,8 +10,7 @@ import pytest
 from aetia.cli.main import main
 from aetia.contracts.policies import small_scorer
 from aetia.ingest.case import write_case
-from aetia.lab.sim.suites import generate
-from aetia.lab.sim.system import make_system
+from aetia.ingest.reader import Loaded
 from aetia.model.case import Case
 from aetia.reason.journals import opened, read_journal
 from aetia.reason.observations import NAMES
@@ -19,10 +18,9 @@ from aetia.reason.scorers import linear, save
 
 
 @pytest.fixture(scope="module")
-def incident(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    _, telemetry = next(generate(1, [make_system(6, 3)], 11, faults=["exception"], two_roots=0.0))
+def incident(small_incident: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("telemetry") / "incident"
-    write_case(folder, Case(id="incident"), telemetry)
+    write_case(folder, Case(id="incident"), small_incident.telemetry)
     return folder
 
 

@@ -14,6 +14,7 @@ import pytest
 from aetia import __version__
 from aetia.cli.main import main
 from aetia.ingest.case import write_case
+from aetia.ingest.reader import Loaded
 from aetia.lab.sim.suites import generate
 from aetia.lab.sim.system import make_system
 from aetia.model.case import Case
@@ -21,11 +22,10 @@ from aetia.report.interchange import load_diagnosis
 
 
 @pytest.fixture(scope="module")
-def incident(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def incident(small_incident: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with telemetry of a small system in which one service throws exceptions; no labels."""
-    _, telemetry = next(generate(1, [make_system(6, 3)], 11, faults=["exception"], two_roots=0.0))
     folder = tmp_path_factory.mktemp("telemetry") / "incident"
-    write_case(folder, Case(id="incident"), telemetry)
+    write_case(folder, Case(id="incident"), small_incident.telemetry)
     return folder
 
 
@@ -217,8 +217,10 @@ def test_help_imports_neither_arrow_nor_numpy() -> None:
 PROGRAM = (sys.executable, "-m", "aetia.cli.main")
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("command", ["diagnose {incident} --format json --quiet", "plugins", "bench list", "--help"])
+@pytest.mark.parametrize(
+    ("command", "unbuffered"),
+    [("diagnose {incident} --format json --quiet", ""), ("plugins", ""), ("plugins", "1"), ("bench list", "1"), ("--help", "")],
+)  # fmt: skip
 def test_a_reader_that_leaves_early_is_no_error(incident: Path, command: str, unbuffered: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -273,8 +275,13 @@ def test_an_internal_error_is_told_from_an_abstention(incident: Path, tmp_path: 
 
 
 def test_an_interruption_is_said_in_one_word_and_leaves_nothing_half_written(tmp_path: Path) -> None:
-    command = [*PROGRAM, "lab", "sim", str(tmp_path / "suite"), "--cases", "5000"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+    command = [*PROGRAM, "lab", "sim", str(tmp_path / "suite"), "--cases", "200"]
+
+    def listen() -> None:
+        """What a shell starts in the background inherits that Ctrl-C is ignored."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as running:  # noqa: PLW1509
         assert running.stderr is not None
         assert running.stderr.readline().startswith("aetia: simulating")  # the first second is over
         running.send_signal(signal.SIGINT)

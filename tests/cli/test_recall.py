@@ -11,18 +11,16 @@ import pytest
 
 from aetia.cli.main import main
 from aetia.ingest.case import write_case
-from aetia.lab.sim.suites import generate
-from aetia.lab.sim.system import make_system
+from aetia.ingest.reader import Loaded
 from aetia.reason.memory import IncidentMemory
 
 
 @pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def cases(small_incident: Loaded, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two incidents, as alike as they can be."""
-    case, telemetry = next(generate(1, [make_system(6, 3)], 11, faults=["exception"], two_roots=0.0))
     places = [tmp_path_factory.mktemp("recall") / name for name in ("here", "there")]
     for place in places:
-        write_case(place, msgspec.structs.replace(case, id=place.name), telemetry)
+        write_case(place, msgspec.structs.replace(small_incident.case, id=place.name), small_incident.telemetry)
     return places
 
 

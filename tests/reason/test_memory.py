@@ -13,15 +13,28 @@ import msgspec
 import numpy as np
 import pytest
 
+from aetia import plugins
 from aetia.model.diagnosis import Diagnosis
 from aetia.model.errors import ReportError
-from aetia.model.journal import Closed, Event, Opened
+from aetia.model.journal import Believed, Closed, Event, Opened
 from aetia.reason.journals import JournalFile, closed, read_journal
 from aetia.reason.memory import IncidentMemory, default_folder, memories_of, remember
 from aetia.reason.precedents import Memory, Situation
 from aetia.reason.situations import situation_of
 
 Journals = Callable[..., list[Event]]
+
+
+@pytest.fixture(name="make_journal", scope="session")
+def _make_journal(make_journal: Journals) -> Journals:
+    """Journals of the rules, where no other policy is given: what nobody can run again is not verified."""
+
+    def make(seed: int = 11, policy: object = None, **more: object) -> list[Event]:
+        if policy is not None:
+            return make_journal(seed, policy, **more)
+        return make_journal(seed, plugins.create("policy", "rules"), name="rules", **more)
+
+    return make
 
 
 def diagnosis_of(events: list[Event]) -> Diagnosis:
@@ -273,3 +286,21 @@ def test_a_journal_holds_the_numbers_of_numpy_as_plain_ones(make_journal: Journa
     (again,) = read_journal(tmp_path / "a.jsonl")
     assert isinstance(again, Opened) and type(again.prior.evidence[0].claim.magnitude) is float
     assert again.prior == prior
+
+
+def test_a_verdict_that_was_written_into_a_journal_does_not_come_out_again_and_vouches_for_nobody(
+    make_journal: Journals,
+) -> None:
+    *events, end = make_journal(11)
+    assert isinstance(end, Closed)
+    assert memories_of((*events, end))[0].provenance.vouched == "checks"
+    first, second, *rest = end.diagnosis.hypotheses
+    forged = msgspec.structs.replace(
+        end.diagnosis, roots=(0,),
+        hypotheses=(msgspec.structs.replace(second, verdict="verified", evidence=first.evidence), first, *rest),
+    )  # fmt: skip
+    believed = Believed(entity=second.entity.name, before=0.9, after=0.9, state="verified", because=first.evidence)
+    lie = (*events, believed, msgspec.structs.replace(end, diagnosis=forged))
+    assert memories_of(lie)[0].component == second.entity.service
+    assert memories_of(lie)[0].provenance.vouched == "nobody"
+    assert memories_of(lie, confirmed_by="Anna")[0].provenance.vouched == "person"

@@ -117,7 +117,7 @@ def test_precedents_of_the_memory_are_in_the_journal_and_a_replay_needs_no_memor
     make_journal: Journals, investigated: Callable[[int], api.Investigation], tmp_path: Path
 ) -> None:
     memory = IncidentMemory(tmp_path / "memory")
-    (kept,) = memory.remember(make_journal(11))
+    (kept,) = memory.remember(make_journal(11, plugins.create("policy", "rules"), name="rules"))
     memory.record_fix(kept.id, "restart", False)
     memory.record_fix(kept.id, "roll back", True)
     with JournalFile(tmp_path / "j.jsonl") as file:

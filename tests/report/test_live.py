@@ -165,3 +165,20 @@ def test_who_was_taken_out_is_not_in_the_ranking_and_beliefs_are_those_of_one_ra
     scene.take(Steered(steer=Steer(wish="exclude", entity="stock")))
     assert [(item.name, item.belief) for item in scene.ranked()] == [("cart", 0.6), ("web", 0.3)]
     assert "stock" not in drawn(scene).split("wishes")[0]
+
+
+@pytest.mark.parametrize("height", [12, 16, 24, 40])
+def test_a_small_terminal_shows_every_branch(height: int) -> None:
+    scene = Scene()
+    for number in range(12):
+        scene.take(Believed(entity=f"s{number}", before=0.1, after=0.05 * number, state="proposed"))
+        call = ModelCall(messages=(), agent=f"node{number}")
+        scene.take(Asked(number=number, request=call, at_s=0.0))
+    scene.take(Warned(check="RF-12", text="asks again"))
+    scene.take(Steered(steer=Steer(wish="look_at", entity="s3")))
+    sink = io.StringIO()
+    Console(file=sink, width=100, color_system=None).print(picture(scene, (), height))
+    lines = sink.getvalue().rstrip().splitlines()
+    assert len(lines) <= max(height, 9)
+    assert all(any(title in line for line in lines) for title in ("hypotheses", "asking", "warnings", "wishes"))
+    assert any("RF-12" in line for line in lines)

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from aetia.model.diagnosis import Diagnosis, Evidence, Hypothesis, Precedent, digest
-from aetia.model.errors import ReportError
+from aetia.model.errors import AetiaError, ReportError
 from aetia.model.journal import Answered, Believed, Event, ToolAnswer
 from aetia.reason.fingerprints import LONGEST_NAME, OBSERVED, component, fingerprint, path_members, quoted, quotes
 from aetia.reason.journals import closed, encoded, opened
@@ -85,10 +85,11 @@ def memories_of(
     diagnosis = msgspec.structs.replace(diagnosis, propagation=hops)
     journal = hashlib.sha256(b"\n".join(encoded(event) for event in events)).hexdigest()[:16]
     held, settled = _unaltered(events), _settled(events)
+    again = not confirmed_by and _comes_out_again(events, end.diagnosis)
     made: list[Memory] = []
     for root in roots:
         verified = root.verdict == "verified" and root.entity.name in settled
-        proven = end.outcome == "answered" and verified and bool(held & set(root.evidence))
+        proven = end.outcome == "answered" and verified and bool(held & set(root.evidence)) and again
         vouched: Vouched = "person" if confirmed_by else "checks" if proven else "nobody"
         origin = Provenance(journal=journal, vouched=vouched, by=quoted(confirmed_by, LONGEST_NAME),
                             source=_source(diagnosis, around, confirmed_by, source))  # fmt: skip
@@ -367,3 +368,13 @@ def _settled(events: Sequence[Event]) -> set[str]:
 
 def _identity(item: Evidence) -> str:
     return f"E{digest([msgspec.to_builtins(item.about), msgspec.to_builtins(item.query), item.digest, item.polarity])}"
+
+
+def _comes_out_again(events: Sequence[Event], diagnosis: Diagnosis) -> bool:
+    """Whether the answers of a journal lead to its diagnosis: a verdict that somebody wrote into it does not."""
+    from aetia.reason.replay import replay
+
+    try:
+        return replay(events) == diagnosis
+    except AetiaError:
+        return False

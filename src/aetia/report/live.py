@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
 HYPOTHESES, QUESTIONS, ANSWERS, LINES = 7, 6, 3, 3
-"""Rows of each branch, so that a tree fits a small terminal."""
+"""Rows of each branch at most; fewer on a small terminal."""
+KEPT_FREE = 3
+"""Lines of the terminal for a title that wraps and for the cursor."""
+CUT_OFF = "…"
 LONGEST_WAIT_S = 1.0
 """Pauses of a recording that are longer are cut to this."""
+Rows = list[tuple[str, str]]
 _STYLES = {"proposed": "", "supported": "yellow", "refuted": "dim", "verified": "bold green"}
 
 
@@ -80,7 +84,7 @@ class LiveTree:
 
     def _draw(self) -> Tree:
         with self._lock:
-            return picture(self.scene, self._remarks)
+            return picture(self.scene, self._remarks, self._console.height)
 
 
 def play(
@@ -96,18 +100,30 @@ def play(
         tree.tell(event)
 
 
-def picture(scene: Scene, remarks: Sequence[str] = ()) -> Tree:
-    """The tree of one moment."""
+def picture(scene: Scene, remarks: Sequence[str] = (), height: int | None = None) -> Tree:
+    """The tree of one moment, in so many lines where a height is given."""
     from rich.text import Text
     from rich.tree import Tree as RichTree
 
     tree = RichTree(Text(_title(scene), style="bold"), guide_style="dim")
-    for title, rows in _branches(scene, remarks):
-        if rows:
-            branch = tree.add(Text(title, style="dim"))
-            for text, style in rows:
-                branch.add(Text(text, style=style, no_wrap=True, overflow="ellipsis"))
+    for title, rows in _fitting([item for item in _branches(scene, remarks) if item[1]], height):
+        branch = tree.add(Text(title, style="dim"))
+        for text, style in rows:
+            branch.add(Text(text, style=style, no_wrap=True, overflow="ellipsis"))
     return tree
+
+
+def _fitting(branches: list[tuple[str, Rows]], height: int | None) -> list[tuple[str, Rows]]:
+    """The branches with the longest ones cut, so that none vanishes below the edge of a small terminal."""
+    kept = [(title, list(rows)) for title, rows in branches]
+    room = max((height or 0) - KEPT_FREE, 0)
+    while height is not None and sum(1 + len(rows) for _, rows in kept) > room:
+        longest = max((rows for _, rows in kept), key=len)
+        if len(longest) < 2:
+            break
+        del longest[-1]
+        longest[-1] = (CUT_OFF, "dim")
+    return kept
 
 
 def _title(scene: Scene) -> str:
@@ -126,9 +142,6 @@ def _title(scene: Scene) -> str:
 def _spent(scene: Scene) -> str:
     """What was paid, in the currency of the price; nothing without one."""
     return f"{wording.number(scene.cost)} paid" if scene.cost is not None else ""
-
-
-Rows = list[tuple[str, str]]
 
 
 def _branches(scene: Scene, remarks: Sequence[str]) -> Iterator[tuple[str, Rows]]:

@@ -364,7 +364,7 @@ def _open(found: _Record) -> Iterator[Sentence]:
         if isinstance(event, Traced) and (event.in_time is None or event.in_direction is None):
             yield found.doubt(f"From {event.source} to {event.target}: {_hop(event)}.", (line,))
         elif isinstance(event, Warned):
-            yield found.doubt(f"Check {event.check} warned agent {event.agent}: {_quote(event.text)}.", (line,))
+            yield found.told(f"Check {event.check} warned agent {event.agent}: {_quote(event.text)}.", line)
     yield from (found.doubt(f"Missing: {_stop(item)}") for item in diagnosis.missing)
     if diagnosis.silent:
         yield found.doubt(f"No sign came from {wording.joined(sorted(diagnosis.silent), 20)}.", (found.last,))
