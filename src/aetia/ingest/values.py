@@ -211,7 +211,8 @@ def guess_time_unit(values: ArrayLike) -> TimeUnit:
     numbers = np.abs(numbers[np.isfinite(numbers) & (numbers != 0)])
     if not len(numbers):
         return "s"
-    return _unit_of(float(np.median(numbers)))
+    # Beyond this no unit makes a time of it, and the mean of two larger ones may be no number.
+    return _unit_of(float(np.median(np.minimum(numbers, 1e30))))
 
 
 def epoch_unit(values: ArrayLike, nominal: TimeUnit) -> TimeUnit:
