@@ -114,13 +114,13 @@ def _rows(view: View, made: _Made, failures: int) -> list[dict[str, Any]]:
     """Per callee the failures with a call to it, and how likely such a call came back sooner than one of a request that
     went well; healthy calls of the incident where there are enough, else of the baseline too."""
     found: list[dict[str, Any]] = []
+    kinds = int(made.kind.max()) + 1
+    enough = np.bincount(made.kind[made.well & made.incident], minlength=kinds) >= ENOUGH
+    healthy = made.well & (made.incident | ~enough[made.kind])
     for callee in np.unique(made.callee[made.failing]).tolist():
         bad = made.failing & (made.callee == callee)
-        others = np.zeros(len(bad), np.bool_)
-        for kind in np.unique(made.kind[bad]).tolist():
-            same = (made.kind == kind) & made.well
-            now = same & made.incident
-            others |= now if now.sum() >= ENOUGH else same
+        broken = np.bincount(made.kind[bad], minlength=kinds) > 0
+        others = healthy & broken[made.kind]
         if not others.any():
             continue
         chosen = np.flatnonzero(bad | others)

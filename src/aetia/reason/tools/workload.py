@@ -16,15 +16,15 @@ import msgspec
 import numpy as np
 
 from aetia.evidence._edges import calls_of, service_entries
-from aetia.evidence._memo import once
+from aetia.evidence._memo import once, once_for_facts
 from aetia.evidence._series import believed
 from aetia.model.diagnosis import Claim
 from aetia.model.quantities import percent, quantity
 from aetia.plugins import plugin
 from aetia.reason.toolbox import Found, NoAnswer, Tool, said, service_code
 from aetia.reason.tools._parts import entity_of, number
-from aetia.signals.frames import F64, Series
-from aetia.signals.view import View
+from aetia.signals.frames import F64
+from aetia.signals.view import Facts, View
 
 RECEIVED = re.compile(r"receiv|(^|[^a-z])(rx|in(bound|gress)?)([^a-z]|$)", re.IGNORECASE)
 OF_PACKETS = re.compile(r"packet|error|drop|retrans|lost|fail|segment", re.IGNORECASE)
@@ -80,7 +80,7 @@ NOTHING = _Mean(float("nan"), float("nan"), 0.0)
 
 
 def _row(view: View, code: int) -> dict[str, Any]:
-    requests = requests_of(view, code)
+    requests = _requests(view, code)
     served = _mean(view, requests)
     with np.errstate(divide="ignore", invalid="ignore"):
         each = _mean(view, np.where(requests > 0, _received(view, code) / requests, np.nan))
@@ -109,21 +109,33 @@ def _mean(view: View, values: F64) -> _Mean:
     return _Mean(usual, now, float(believed(max(usual - now, 0.0) / error, 0.0)) if now < usual else 0.0)
 
 
-def requests_of(view: View, code: int) -> F64:
+def _requests(view: View, code: int) -> F64:
     """Requests that a service serves, per second and metric bin (b,): by its own traffic metric, else its instances',
     else its spans, else the calls to it; NaN where nothing tells."""
     frame = view.metrics
-    for of_instance in (False, True):
-        rows = [r for r, s in enumerate(frame.series)
-                if _flow(s, code, "traffic") and (s.instance >= 0) == of_instance]  # fmt: skip
-        if rows:
-            return _sum(frame.values[rows if of_instance else rows[:1]])
+    rows = _flows(view, code, "traffic")
+    own = [row for row in rows if frame.series[row].instance < 0]
+    if rows:
+        return _sum(frame.values[own[:1] or rows])
     return _counted(view)[code]
 
 
-def _flow(series: Series, code: int, what: str) -> bool:
-    """Whether a series counts something of a service itself per second."""
-    return series.service == code and series.caller < 0 and series.what == what and series.statistic in FLOWS
+def _series(view: View, code: int, what: str) -> list[int]:
+    """Rows of the series of a service and its instances with that meaning; of its calls none."""
+
+    def build(facts: Facts) -> dict[tuple[int, str], list[int]]:
+        found: dict[tuple[int, str], list[int]] = {}
+        for row, series in enumerate(facts.metrics.series):
+            if series.caller < 0:
+                found.setdefault((series.service, series.what), []).append(row)
+        return found
+
+    return once_for_facts(view, "series by service and meaning", build).get((code, what), [])
+
+
+def _flows(view: View, code: int, what: str) -> list[int]:
+    """Those of them that count something per second."""
+    return [row for row in _series(view, code, what) if view.metrics.series[row].statistic in FLOWS]
 
 
 def _counted(view: View) -> F64:
@@ -160,27 +172,31 @@ def _received(view: View, code: int) -> F64:
     """Bytes received per second by all instances of a service (b,); NaN where no metric tells."""
     frame = view.metrics
     chosen: dict[str, list[int]] = {}
-    for row, series in enumerate(frame.series):
-        if _flow(series, code, "network") and RECEIVED.search(series.raw) and not OF_PACKETS.search(series.raw):
-            chosen.setdefault(series.raw, []).append(row)
-    rows = next((rows for _, rows in sorted(chosen.items())), [])
-    return _sum(frame.values[rows]) if rows else np.full(len(frame.bin_start_ns), np.nan)
+    for row in _flows(view, code, "network"):
+        name = frame.series[row].raw
+        if RECEIVED.search(name) and not OF_PACKETS.search(name):
+            chosen.setdefault(name, []).append(row)
+    return _sum(frame.values[chosen[min(chosen)]]) if chosen else _nothing(view)
 
 
 def _failures(view: View, code: int) -> F64:
     """Failed requests per second of a service (b,), where a metric counts them."""
     frame = view.metrics
-    rows = [r for r, s in enumerate(frame.series)
-            if _flow(s, code, "errors") and s.statistic == "rate" and s.instance < 0]  # fmt: skip
-    return frame.values[rows[0]] if rows else np.full(len(frame.bin_start_ns), np.nan)
+    rows = [row for row in _series(view, code, "errors")
+            if frame.series[row].statistic == "rate" and frame.series[row].instance < 0]  # fmt: skip
+    return frame.values[rows[0]] if rows else _nothing(view)
 
 
 def _took(view: View, code: int) -> F64:
     """Time of the slow requests of a service in ms (b,), by its metric of the highest quantile; NaN: none tells."""
     frame = view.metrics
-    rows = [(s.statistic, r) for r, s in enumerate(frame.series)
-            if s.service == code and s.caller < 0 and s.instance < 0 and s.what == "latency"]  # fmt: skip
-    return frame.values[max(rows)[1]] if rows else np.full(len(frame.bin_start_ns), np.nan)
+    rows = [(frame.series[row].statistic, row) for row in _series(view, code, "latency")
+            if frame.series[row].instance < 0]  # fmt: skip
+    return frame.values[max(rows)[1]] if rows else _nothing(view)
+
+
+def _nothing(view: View) -> F64:
+    return np.full(len(view.metrics.bin_start_ns), np.nan)
 
 
 def _sum(values: F64) -> F64:
