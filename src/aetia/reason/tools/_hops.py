@@ -12,14 +12,14 @@ import numpy as np
 
 from aetia.evidence._edges import service_entries
 from aetia.evidence._load import covered_seconds, span_seconds
-from aetia.evidence._memo import once
+from aetia.evidence._memo import once, once_for_facts
 from aetia.evidence._mentions import mentioned
 from aetia.evidence._samples import group_shift
 from aetia.reason.tools._parts import SURE_P
 from aetia.signals.frames import F64, I64, KIND_CLIENT, KIND_PRODUCER, SEVERITY_WARN, Bool
 from aetia.signals.keys import dense_groups, distinct, sorted_in_groups
 from aetia.signals.logs import template_changes, template_counts
-from aetia.signals.view import View
+from aetia.signals.view import Facts, View
 
 USUAL = 0.75
 """Share of good requests from which a part of them is always there."""
@@ -76,7 +76,7 @@ def _requests(view: View) -> Requests:
     inside = base | incident
     own = np.flatnonzero(entry & inside)
     remote = np.flatnonzero((spans.peer >= 0) & calling & (spans.service >= 0) & inside)
-    within = _request_of(view, entry)
+    within = request_of(view)
     number = np.full(len(spans) + 1, -1, np.int64)
     number[own] = np.arange(len(own))
     parent = spans.parent[own]
@@ -102,15 +102,22 @@ def _requests(view: View) -> Requests:
     )  # fmt: skip
 
 
-def _request_of(view: View, entry: Bool) -> I64:
-    """Row of the span with which the request of each span begins, by doubling steps: any depth in a few rounds."""
-    parent = view.spans.parent.astype(np.int64)
-    at = np.where(entry | (parent < 0), np.arange(len(entry)), parent)
-    while True:
-        further = at[at]
-        if np.array_equal(further, at):
-            return at
-        at = further
+def request_of(view: View) -> I64:
+    """Row of the span with which the request of each span begins at its service, or its trace where that is missing; by
+    doubling steps: any depth in a few rounds."""
+
+    def build(facts: Facts) -> I64:
+        spans = facts.spans
+        parent = spans.parent.astype(np.int64)
+        entry = service_entries(view) & (spans.service >= 0)
+        at = np.where(entry | (parent < 0), np.arange(len(entry)), parent)
+        while True:
+            further = at[at]
+            if np.array_equal(further, at):
+                return at
+            at = further
+
+    return once_for_facts(view, "request of every span", build)
 
 
 def _usual_ns(duration: I64, group: I64, during: Bool, n: int) -> tuple[I64, F64]:

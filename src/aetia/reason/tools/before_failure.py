@@ -20,6 +20,7 @@ from aetia.model.diagnosis import Claim
 from aetia.model.quantities import percent, quantity
 from aetia.plugins import plugin
 from aetia.reason.toolbox import Found, NoAnswer, Tool, said, service_code
+from aetia.reason.tools._hops import request_of
 from aetia.reason.tools._parts import entity_of, need, number
 from aetia.signals.frames import F64, I64, Bool
 from aetia.signals.keys import dense_rows
@@ -28,7 +29,6 @@ from aetia.signals.view import View
 
 ENOUGH = 10
 """Failures after one kind of call, and healthy calls beside them, from which both are compared."""
-MOST_DEPTH = 32
 NO_MATTER = 0.5
 
 
@@ -80,8 +80,8 @@ def _made(view: View, service: int) -> _Made | None:
     spans, calls = view.spans, calls_of(view)
     mine = np.flatnonzero(calls.caller == service)
     row = calls.row[mine]
-    entry = _entries(view, row)
-    known = entry >= 0
+    entry = request_of(view)[row]
+    known = service_entries(view)[entry] & (spans.service[entry] == service)
     mine, row, entry = mine[known], row[known], entry[known]
     if len(row) == 0:
         return None
@@ -96,18 +96,6 @@ def _made(view: View, service: int) -> _Made | None:
         entry=entry, callee=calls.callee[mine].astype(np.int64), kind=kind, ms=spans.duration_ns[row] / 1e6,
         failing=failing, well=~spans.error[entry], incident=incident,
     )  # fmt: skip
-
-
-def _entries(view: View, row: I64) -> I64:
-    """The span with which the service's part of the request began, above each span; -1 where it is missing."""
-    spans, entries = view.spans, service_entries(view)
-    at = row.copy()
-    for _ in range(MOST_DEPTH):
-        up = (at >= 0) & ~entries[np.maximum(at, 0)]
-        if not up.any():
-            break
-        at[up] = spans.parent[at[up]]
-    return np.where((at >= 0) & (spans.service[np.maximum(at, 0)] == spans.service[row]), at, -1)
 
 
 def _rows(view: View, made: _Made, failures: int) -> list[dict[str, Any]]:
