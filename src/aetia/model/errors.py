@@ -13,6 +13,11 @@
   + PolicyError           a learned policy has no scorer, or one that does not fit (exit 2)
   + ReportError           a diagnosis could not be written or read back (exit 2)
   + BenchError            a suite or a run record cannot be used (exit 2)
+  + StoreError            the store cannot keep or answer something (exit 2)
+    - StoreLocked         another process owns the folder
+    - StoreFull           the queue or the disk is full; says when to come back
+    - StoreCorrupt        a file of the store is damaged; the rest is served
+  + ServeError            the server cannot start or go on (exit 2)
 
 Policy. An error names the border it crossed, the place (file, table, row) and the mend, in one
 sentence. Whatever can still be used is used: what was dropped is a `Dropped` record in the telemetry,
@@ -71,3 +76,27 @@ class ReportError(AetiaError):
 
 class BenchError(AetiaError):
     """A suite, a perturbation or a run record cannot be used."""
+
+
+class StoreError(AetiaError):
+    """The store cannot keep or answer something."""
+
+
+class StoreLocked(StoreError):
+    """Another process owns the folder; the message names it."""
+
+
+class StoreFull(StoreError):
+    """The store takes nothing more for now: its queue or the disk is full. `retry_after_s` says when to come back."""
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class StoreCorrupt(StoreError):
+    """A file of the store is damaged; what is readable is still served."""
+
+
+class ServeError(AetiaError):
+    """The server cannot start or go on: configuration, port, credentials."""

@@ -1,0 +1,1 @@
+"""Pull connectors: telemetry asked of other systems over HTTP, one file each."""

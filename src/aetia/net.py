@@ -1,0 +1,1 @@
+"""A small HTTP client for connectors and webhooks: time limits, size limits, address checks."""

@@ -1,0 +1,1 @@
+"""One process that receives telemetry, opens incidents, diagnoses them and shows them."""

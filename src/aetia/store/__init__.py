@@ -1,0 +1,1 @@
+"""Telemetry kept and asked: the embedded store (journal, Parquet, DuckDB) and the ClickHouse backend."""

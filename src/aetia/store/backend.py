@@ -1,0 +1,340 @@
+"""What can be asked of stored telemetry, whoever stores it: the embedded store or ClickHouse.
+
+Every question is bounded: a window, a limit, a cursor. Answers are frozen values that REST, MCP and the command line
+pass on as they are. All times are UTC nanoseconds, all durations milliseconds unless a name says otherwise. Rows with
+equal sort keys come in the order of the ids, so that two backends give the same page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from aetia.model.tables import Telemetry
+from aetia.model.window import Window
+
+Text = str | None
+FilterOp = Literal["=", "!=", "contains", ">", "<", "exists"]
+TraceOrder = Literal["newest", "slowest", "errors"]
+Aggregate = Literal["avg", "min", "max", "sum", "last", "count", "rate"]
+CURSOR = "opaque text; pass it on to get what follows, empty at the end"
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """One condition on a column or an attribute. `field` is a column of the stored table (`service`, `name`,
+    `duration_ms`, `status`, …) or the key of an attribute (`http.route`). `>` and `<` compare as numbers. A row that
+    lacks the field meets `!=` alone."""
+
+    field: str
+    op: FilterOp = "="
+    value: str = ""
+
+
+class Extent(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is of one signal: rows and the window of their times (None without rows)."""
+
+    signal: str
+    rows: int
+    window: Window | None
+
+
+class ServiceRow(msgspec.Struct, frozen=True, kw_only=True):
+    """RED of one service in a window: the requests it served, which are its spans of kind server or consumer; of a
+    service that has neither in the window, its spans without a parent; without these too, all that are not of kind
+    client or producer. An error is a span whose status is error. Quantiles are exact to 3 %."""
+
+    service: str
+    requests: int
+    errors: int
+    per_second: float
+    error_share: float
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+
+
+class OperationRow(msgspec.Struct, frozen=True, kw_only=True):
+    """RED of one operation (span name and kind) of a service."""
+
+    service: str
+    name: str
+    kind: Text
+    requests: int
+    errors: int
+    per_second: float
+    error_share: float
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+
+
+class Series(msgspec.Struct, frozen=True, kw_only=True):
+    """RED on a grid: bin `i` covers `[start_ns + i * step_ns, …)`. `null` quantiles where no request fell."""
+
+    start_ns: int
+    step_ns: int
+    requests: tuple[int, ...]
+    errors: tuple[int, ...]
+    p50_ms: tuple[float | None, ...]
+    p95_ms: tuple[float | None, ...]
+    p99_ms: tuple[float | None, ...]
+
+
+class EdgeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls of one service to another: a span whose parent is a span of another service, or a client or producer span
+    without a child, which names its `peer`. Duration is the callee's where there is one."""
+
+    caller: str
+    callee: str
+    calls: int
+    errors: int
+    p50_ms: float | None
+    p95_ms: float | None
+    external: bool = False
+
+
+class TraceRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One trace: its root (earliest span without a parent in the store, else the earliest span), extent and errors."""
+
+    trace_id: str
+    start_ns: int
+    duration_ms: float
+    service: str
+    name: str
+    spans: int
+    errors: int
+    services: int
+
+
+class SpanRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One span with all that is known of it."""
+
+    trace_id: str
+    span_id: str
+    parent_span_id: Text
+    time_ns: int
+    duration_ns: int
+    service: str
+    name: str
+    kind: Text = None
+    instance: Text = None
+    status: Text = None
+    status_code: Text = None
+    status_message: Text = None
+    peer: Text = None
+    version: Text = None
+    attributes: dict[str, str] = {}
+    resource: dict[str, str] = {}
+    events: Text = None
+    links: Text = None
+
+
+class LogRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One log line."""
+
+    time_ns: int
+    service: Text
+    severity: Text
+    body: Text
+    trace_id: Text = None
+    span_id: Text = None
+    instance: Text = None
+    attributes: dict[str, str] = {}
+
+
+class BodyRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One distinct log body of a service and severity: how often in the window, how often in the window before, when
+    first and last in the window."""
+
+    service: Text
+    severity: Text
+    body: str
+    count: int
+    before: int
+    first_ns: int
+    last_ns: int
+
+
+class MetricRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric by name: unit, type, how many series and points in the window, whose they are."""
+
+    name: str
+    unit: Text
+    type: Text
+    series: int
+    points: int
+    services: tuple[str, ...]
+
+
+class MetricSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """One series of a metric on a grid of `step_ns` from `start_ns`; None where no point fell."""
+
+    name: str
+    service: Text
+    instance: Text
+    node: Text
+    labels: Text
+    start_ns: int
+    step_ns: int
+    values: tuple[float | None, ...]
+
+
+class HeatMap(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests by time and latency. `counts[t][d]` are requests that began in time bin t and lasted between
+    `edges_ms[d]` and `edges_ms[d + 1]` (edges on a grid of powers of 2^(1/4)); `errors` the failed ones of them."""
+
+    start_ns: int
+    step_ns: int
+    edges_ms: tuple[float, ...]
+    counts: tuple[tuple[int, ...], ...]
+    errors: tuple[tuple[int, ...], ...]
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """A box in a heat map: requests of a service (and operation) within a time and a duration range."""
+
+    window: Window
+    service: Text = None
+    name: Text = None
+    low_ms: float = 0.0
+    high_ms: float | None = None
+    failed: bool | None = None
+
+
+class ValueCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a value of a column or attribute occurs inside a selection and outside of it. `value` None: absent."""
+
+    key: str
+    value: Text
+    inside: int
+    outside: int
+
+
+class Cohorts(msgspec.Struct, frozen=True, kw_only=True):
+    """The material of a comparison: sizes of the two cohorts and the counts of their values, most frequent first."""
+
+    inside: int
+    outside: int
+    values: tuple[ValueCount, ...]
+    truncated: bool
+
+
+class ChangeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A deploy, config, scale, restart, flag or alert."""
+
+    time_ns: int
+    kind: str
+    service: Text
+    description: Text
+    attributes: Text = None
+
+
+class Traces(msgspec.Struct, frozen=True, kw_only=True):
+    rows: tuple[TraceRow, ...]
+    cursor: str = ""
+
+
+class Spans(msgspec.Struct, frozen=True, kw_only=True):
+    """Spans of one trace in order of start; `total` says how many there are, `truncated` that rows are fewer."""
+
+    rows: tuple[SpanRow, ...]
+    total: int
+    truncated: bool
+
+
+class Logs(msgspec.Struct, frozen=True, kw_only=True):
+    rows: tuple[LogRow, ...]
+    cursor: str = ""
+
+
+class Backend(Protocol):
+    """Questions to stored telemetry. All may be asked from several threads at once.
+
+    Raises StoreError (what, where, how to mend) where the store cannot answer, UsageError for a cursor or filter that
+    it does not understand. `window` bounds rows by `time` (start of a span). `limit` is positive and at most 10,000.
+    """
+
+    def extents(self) -> tuple[Extent, ...]:
+        """What there is, per signal."""
+        ...
+
+    def services(self, window: Window, limit: int = 1000) -> tuple[ServiceRow, ...]:
+        """By name."""
+        ...
+
+    def operations(self, window: Window, service: Text = None, limit: int = 200) -> tuple[OperationRow, ...]:
+        """Requests served and sent, per (service, name, kind); most requests first."""
+        ...
+
+    def red(self, window: Window, step_ns: int, service: Text = None, name: Text = None) -> Series:
+        """RED over time of a service (or one of its operations; of all services when none is given): the same requests
+        as in `services`."""
+        ...
+
+    def topology(self, window: Window, limit: int = 2000) -> tuple[EdgeRow, ...]:
+        """Who calls whom; by caller and callee."""
+        ...
+
+    def traces(
+        self, window: Window, *, filters: Sequence[Filter] = (), order: TraceOrder = "newest", limit: int = 50,
+        cursor: str = "",
+    ) -> Traces:  # fmt: skip
+        """Traces that have a span which meets all filters; the row describes the part of the trace in the window."""
+        ...
+
+    def trace(self, trace_id: str, *, limit: int = 10_000) -> Spans:
+        """All spans of a trace, whenever they were; duplicates (same span id and kind) once."""
+        ...
+
+    def trace_table(self, trace_id: str) -> Telemetry:
+        """The same as analysis columns, unlimited, for the critical path and the waterfall."""
+        ...
+
+    def logs(self, window: Window, *, filters: Sequence[Filter] = (), limit: int = 100, cursor: str = "") -> Logs:
+        """Log lines, newest first."""
+        ...
+
+    def bodies(
+        self, window: Window, before: Window | None = None, *, service: Text = None, limit: int = 10_000
+    ) -> tuple[BodyRow, ...]:
+        """Distinct bodies, most frequent first; templates are mined from them."""
+        ...
+
+    def metric_names(self, window: Window, *, service: Text = None, limit: int = 500) -> tuple[MetricRow, ...]:
+        """Metrics that have points in the window, by name."""
+        ...
+
+    def metric(
+        self, window: Window, name: str, *, step_ns: int, service: Text = None, aggregate: Aggregate = "avg",
+        limit: int = 50,
+    ) -> tuple[MetricSeries, ...]:  # fmt: skip
+        """Series of one metric by service, instance, node and labels. `rate` is the increase per second of a counter,
+        resets counted from zero."""
+        ...
+
+    def heat_map(self, window: Window, step_ns: int, *, service: Text = None, name: Text = None) -> HeatMap:
+        """Latency of the requests of `services` over time."""
+        ...
+
+    def cohorts(self, chosen: Selection, *, most_keys: int = 60, most_values: int = 50) -> Cohorts:
+        """Values of columns and attributes inside a selection and in the rest of the same service (and operation) in
+        the same window; values beyond `most_values` of a key are left out and `truncated` says so."""
+        ...
+
+    def changes(self, window: Window, limit: int = 1000) -> tuple[ChangeRow, ...]:
+        """In order of time."""
+        ...
+
+    def attribute_keys(
+        self, window: Window, signal: Literal["spans", "logs"] = "spans", limit: int = 500
+    ) -> tuple[str, ...]:
+        """Keys of attributes in the window, by name."""
+        ...
+
+    def telemetry(self, window: Window, *, most_spans: int = 1_000_000) -> Telemetry:
+        """All signals of a window in the model's schemas, analysis columns, for a diagnosis. Beyond `most_spans` whole
+        traces are sampled by the hash of their id and `Telemetry.sampled` says how many; log lines of other traces
+        go, those without a trace stay."""
+        ...
