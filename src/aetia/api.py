@@ -23,6 +23,7 @@ from aetia.report.wording import window as words_of
 if TYPE_CHECKING:
     from aetia.detect._proof import Proof
     from aetia.detect.sli import SliDetector
+    from aetia.ingest.pull.live import Gathered
     from aetia.ingest.reader import Loaded
     from aetia.localize.localizer import Localization, Localizer
     from aetia.model.journal import Event, Situation, Steer
@@ -37,6 +38,7 @@ __all__ = [
     "Investigation",
     "diagnose",
     "extent_of",
+    "gather",
     "investigate",
     "load_diagnosis",
     "pursue",
@@ -87,6 +89,31 @@ class Investigation:
     facts: Facts
     view: View | None
     others: tuple[Incident, ...] = ()
+
+
+def gather(
+    live: Sequence[str],
+    source: Sources = (),
+    *,
+    baseline: str | None = None,
+    incident: str | None = None,
+    since: str | None = None,
+    at: str | None = None,
+    progress: Progress | None = None,
+) -> Gathered:
+    """Fetch telemetry from systems that keep it, `KIND=URL` each (see docs/connectors.md), and read `source` beside it.
+
+    Windows count from now; a baseline before the incident is fetched, too. Hand `loaded` and the windows to `diagnose`.
+    Raises UsageError for windows and kinds that cannot be, NetError and IngestError where nothing could be fetched.
+    """
+    from aetia.ingest.pull import live as connectors
+    from aetia.signals.kinds import recognise
+
+    plan = connectors.plan_of(time.time_ns(), baseline=baseline, incident=incident, since=since, at=at)
+    read = _read(_paths(source)) if source else None
+    return connectors.gather(
+        live, plan, read, prefer=lambda name: recognise(name).what != "other", say=progress or _silent
+    )  # fmt: skip
 
 
 def diagnose(

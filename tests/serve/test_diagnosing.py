@@ -20,7 +20,8 @@ from aetia.model.errors import ServeError, UsageError
 from aetia.model.journal import Steer, ToolCall
 from aetia.model.tables import Telemetry
 from aetia.model.window import Window
-from aetia.serve.diagnosing import Diagnoses, DiagnosisSettings, Progress, Summary
+from aetia.serve.diagnosing import Diagnoses, DiagnosisSettings, Progress
+from aetia.serve.incidents.records import DiagnosisSummary
 from aetia.serve.worker import Job
 from aetia.serve.workers import WorkerProcess
 from aetia.store.backend import Backend
@@ -38,17 +39,17 @@ class Ledger:
     """The incidents of these tests, and what was attached to them."""
 
     held: dict[str, Hurt]
-    attached: list[tuple[str, Summary]] = field(default_factory=list)
+    attached: list[tuple[str, DiagnosisSummary]] = field(default_factory=list)
 
     def get(self, incident: str) -> Hurt:
         if incident not in self.held:
             raise UsageError(f"there is no incident {incident!r}.")
         return self.held[incident]
 
-    def attach_diagnosis(self, incident: str, summary: Summary) -> None:
+    def attach_diagnosis(self, incident: str, summary: DiagnosisSummary) -> None:
         self.attached.append((incident, summary))
 
-    def wait(self, count: int = 1, seconds: float = 40.0) -> Summary:
+    def wait(self, count: int = 1, seconds: float = 40.0) -> DiagnosisSummary:
         until = time.monotonic() + seconds
         while len(self.attached) < count and time.monotonic() < until:
             time.sleep(0.02)
@@ -103,7 +104,7 @@ def served(run: tuple[Case, Telemetry], tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def first(served: Served) -> tuple[Summary, list[Progress]]:
+def first(served: Served) -> tuple[DiagnosisSummary, list[Progress]]:
     heard: list[Progress] = []
     end = served.diagnoses.subscribe(heard.append)
     served.diagnoses.request("i-1", "opened")
@@ -112,18 +113,19 @@ def first(served: Served) -> tuple[Summary, list[Progress]]:
     return summary, heard
 
 
-def test_names_the_root_cause_of_an_incident(served: Served, first: tuple[Summary, list[Progress]]) -> None:
+def test_names_the_root_cause_of_an_incident(served: Served, first: tuple[DiagnosisSummary, list[Progress]]) -> None:
     summary, _ = first
     assert served.case.truth is not None
-    assert (summary.failed, summary.revision, summary.why) == ("", 1, "opened")
-    assert summary.roots[0].startswith(cast(str, served.case.truth[0].service))
+    kept = served.diagnoses.revisions("i-1")[0]
+    assert (kept.failed, kept.revision, kept.why, kept.brief) == ("", 1, "opened", summary)
+    assert kept.roots[0].startswith(cast(str, served.case.truth[0].service))
     found = served.diagnoses.diagnosis("i-1")
     assert found is not None and found.hypotheses[0].probability == summary.probability
     assert msgspec.json.decode(served.diagnoses.exhibits("i-1"))["graph"]["nodes"]
 
 
 def test_tells_every_event_of_the_journal_while_it_is_written(
-    served: Served, first: tuple[Summary, list[Progress]]
+    served: Served, first: tuple[DiagnosisSummary, list[Progress]]
 ) -> None:
     _, heard = first
     revision, kept = served.diagnoses.journal("i-1")
@@ -132,7 +134,9 @@ def test_tells_every_event_of_the_journal_while_it_is_written(
     assert (kinds[0], kinds[-1]) == ("opened", "closed")
 
 
-def test_leaves_a_case_that_the_command_line_reads(served: Served, first: tuple[Summary, list[Progress]]) -> None:
+def test_leaves_a_case_that_the_command_line_reads(
+    served: Served, first: tuple[DiagnosisSummary, list[Progress]]
+) -> None:
     from aetia.ingest.source import open_sources
 
     del first
@@ -140,7 +144,7 @@ def test_leaves_a_case_that_the_command_line_reads(served: Served, first: tuple[
     assert loaded.case.incident is not None and loaded.telemetry.spans.num_rows > 1000
 
 
-def test_runs_evidence_again(served: Served, first: tuple[Summary, list[Progress]]) -> None:
+def test_runs_evidence_again(served: Served, first: tuple[DiagnosisSummary, list[Progress]]) -> None:
     del first
     every = served.diagnoses.recheck("i-1")
     assert every and all(item["holds"] for item in every)
@@ -150,19 +154,21 @@ def test_runs_evidence_again(served: Served, first: tuple[Summary, list[Progress
         served.diagnoses.recheck("i-1", "nothing")
 
 
-def test_answers_the_tools_of_the_investigation(served: Served, first: tuple[Summary, list[Progress]]) -> None:
+def test_answers_the_tools_of_the_investigation(served: Served, first: tuple[DiagnosisSummary, list[Progress]]) -> None:
     del first
     answer: dict[str, Any] = served.diagnoses.tool("i-1", ToolCall(tool="overview", args={}))
     assert answer["rows"]
 
 
-def test_a_wish_starts_a_new_investigation_and_is_kept(served: Served, first: tuple[Summary, list[Progress]]) -> None:
+def test_a_wish_starts_a_new_investigation_and_is_kept(
+    served: Served, first: tuple[DiagnosisSummary, list[Progress]]
+) -> None:
     summary, _ = first
-    said = served.diagnoses.steer("i-1", Steer(wish="exclude", entity=summary.roots[0]))
+    said = served.diagnoses.steer("i-1", Steer(wish="exclude", entity=cast(str, summary.root)))
     assert said == "a new investigation begins"
     again = served.book.wait(2)
-    assert again.revision == 2 and again.why.startswith("steered: exclude") and again.roots != summary.roots
-    assert [item.revision for item in served.diagnoses.revisions("i-1")] == [1, 2]
+    assert again.revision == 2 and again.root != summary.root
+    assert [item.why.partition(":")[0] for item in served.diagnoses.revisions("i-1")] == ["opened", "steered"]
 
 
 def test_no_text_of_a_request_becomes_a_path(served: Served) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+from msgspec import structs
 
 from aetia import plugins
 from aetia.cli.modelling import Modelling, Ready, pursued
@@ -56,8 +57,26 @@ class Pursuit:
         return {} if self.policy_file is None else {"file": str(self.policy_file)}
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """Systems that keep telemetry, to fetch it from.
+
+    Parameters
+    ----------
+    sources:
+        Fetch from a system that keeps telemetry, KIND=URL; may be repeated. KIND is prometheus, jaeger, tempo, loki
+        or clickhouse. Times then count from now, and a baseline before the incident is fetched, too.
+    keep:
+        With --from, also write what was fetched as a case to this new folder; aetia recheck needs it.
+    """
+
+    sources: Annotated[tuple[str, ...], Parameter(name="--from", negative=())] = ()
+    keep: Path | None = None
+
+
 def diagnose(
-    source: Annotated[tuple[str, ...], Parameter(negative=())],
+    source: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     /,
     *,
     baseline: Annotated[str | None, TIME] = None,
@@ -65,6 +84,7 @@ def diagnose(
     since: Annotated[str | None, TIME] = None,
     at: Annotated[str | None, TIME] = None,
     localizer: str = "explain",
+    live: Live | None = None,
     pursuit: Pursuit | None = None,
     modelling: Modelling | None = None,
     recall: Recall | None = None,
@@ -103,19 +123,47 @@ def diagnose(
         No progress on stderr.
     """
     from aetia.allocator import keep_freed_memory
-    from aetia.api import investigate
 
-    pursuit = pursuit or Pursuit()
+    pursuit, live = pursuit or Pursuit(), live or Live()
     ready = _checked(output, policy := pursuit.after(localizer), pursuit, modelling or Modelling(), recall or Recall())
+    _check_sources(source, live)
     keep_freed_memory()
+    times = {"baseline": baseline, "incident": incident, "since": since, "at": at}
     with StageProgress(quiet=quiet) as progress:
-        found = investigate(
-            source, baseline=baseline, incident=incident, since=since, at=at, localizer=localizer, seed=seed,
-            progress=progress,
-        )  # fmt: skip
+        found = _found(source, live, times, localizer, seed, progress)
     if policy is not None and ready is not None:
         found = _pursued(found, policy, pursuit, ready, recall or Recall(), seed, quiet)
     return _tell(found, format_for(format, output), output, quiet)
+
+
+def _check_sources(source: tuple[str, ...], live: Live) -> None:
+    if not source and not live.sources:
+        raise UsageError("no source was given; name a folder or a file with telemetry, or --from KIND=URL.")
+    if live.keep is not None:
+        if not live.sources:
+            raise UsageError("--keep needs --from: what was read from files is kept already.")
+        check_new(live.keep)
+
+
+def _found(
+    source: tuple[str, ...], live: Live, times: dict[str, str | None], localizer: str, seed: int,
+    progress: StageProgress,
+) -> Investigation:  # fmt: skip
+    """What the localizer says of files, or of what is fetched now."""
+    from aetia.api import gather, investigate
+
+    if not live.sources:
+        return investigate(source, **times, localizer=localizer, seed=seed, progress=progress)
+    got = gather(live.sources, source, **times, progress=progress)
+    if live.keep is not None:
+        from aetia.ingest.case import write_case
+
+        write_case(live.keep, got.loaded.case, got.loaded.telemetry)
+    found = investigate(
+        got.loaded, baseline=got.baseline, incident=got.incident, at=got.at, localizer=localizer, seed=seed,
+        progress=progress,
+    )  # fmt: skip
+    return replace(found, diagnosis=structs.replace(found.diagnosis, source=got.names))
 
 
 def _checked(

@@ -75,6 +75,58 @@ def sim(
     return 0
 
 
+@app.command
+def stream(
+    source: str,
+    /,
+    *,
+    to: str = "http://127.0.0.1:4318",
+    speed: float = 1.0,
+    start: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    quiet: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Send telemetry to an OTLP receiver as if it happened now, in real time.
+
+    A rehearsal of a live system: `aetia serve` in one terminal, this in another. The environment variable AETIA_TOKEN
+    holds a token of the receiver, where it asks for one.
+
+    Parameters
+    ----------
+    source:
+        A case, file, folder or dataset:case, as for `aetia diagnose`.
+    to:
+        Address of the receiver.
+    speed:
+        Times faster than real time. Times in the telemetry stay as far apart as they were.
+    start:
+        When the recording begins: ISO 8601 or an offset such as -30m. Default: now.
+    quiet:
+        No progress on stderr.
+    """
+    import os
+    import time
+
+    from aetia import timespec
+    from aetia.bench.suites import case_of
+    from aetia.ingest.source import open_sources
+    from aetia.lab.stream import Batch, Sent
+    from aetia.lab.stream import stream as send
+    from aetia.model.window import Window
+
+    with StageProgress(quiet=quiet) as progress:
+        progress(f"reading {source}")
+        telemetry = open_sources([case_of(source)], full=True).telemetry
+
+        def tell(batch: Batch, sent: Sent) -> None:
+            progress(f"{batch.at_ns / 1e9:.0f} s: {sent.rows:,} rows in {sent.requests:,} requests")
+
+        begin = timespec.parse_instant(start, Window(0, time.time_ns())) if start is not None else None
+        sent = send(telemetry, to, speed=speed, start_ns=begin, token=os.environ.get("AETIA_TOKEN", ""), tell=tell)
+    if not quiet:
+        print(f"sent {sent.rows:,} rows in {sent.requests:,} requests; {sent.refused} refused")
+    return 1 if sent.refused else 0
+
+
 def _sizes(text: str) -> tuple[int, int]:
     """`40` or `5..60` as (smallest, largest)."""
     from aetia.model.errors import UsageError

@@ -42,6 +42,8 @@ app.command("aetia.cli.replay:replay", help="Repeat an investigation from its jo
 app.command("aetia.cli.incident:incident", help="Show what a journal tells; write the postmortem.")
 app.command("aetia.cli.memory:app", name="memory", help="Incidents that are remembered, and what fixed them.")
 app.command("aetia.cli.mcp:mcp", help="Serve the tools of the investigation to an MCP client.")
+app.command("aetia.cli.serve:app", name="serve", help="Receive telemetry, open incidents, diagnose and show them.")
+app.command("aetia.cli.store:app", name="store", help="Look after stored telemetry.")
 app.command("aetia.cli.bench:app", name="bench", help="Measure localizers on suites of cases.")
 app.command("aetia.cli.cases:app", name="cases", help="List cases; convert public datasets to cases.")
 app.command("aetia.cli.lab:app", name="lab", help="Make labelled telemetry.")

@@ -59,10 +59,10 @@ def usual(data: Entries, reference: Bool | None) -> Usual:
     An incident may lie in either; taking the healthier one needs no knowledge of where it is.
     """
     if reference is not None and reference.any():
-        return _usual_of(data, reference)
+        return usual_of(data, reference)
     first = np.arange(data.bins) < max(1, data.bins // 3)
     every = np.ones(data.bins, np.bool_)
-    a, b = _usual_of(data, first), _usual_of(data, every)
+    a, b = usual_of(data, first), usual_of(data, every)
     # One limit for both, since a share is only comparable beyond the same limit.
     limit = np.fmin(a.limit_ms, b.limit_ms)
     return Usual(
@@ -83,7 +83,8 @@ def _beyond(data: Entries, reference: Bool, limit: F64) -> F64:
     return np.where(count > 0, (np.stack(slow, axis=1) + 0.5) / (count + 1), np.nan)
 
 
-def _usual_of(data: Entries, reference: Bool) -> Usual:
+def usual_of(data: Entries, reference: Bool) -> Usual:
+    """The usual behaviour over the reference bins (bins,)."""
     inside = reference[data.bin]
     group, duration = data.group[inside], data.duration_ms[inside]
     count = np.bincount(group, minlength=data.groups)
@@ -105,6 +106,22 @@ def _usual_of(data: Entries, reference: Bool) -> Usual:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """What is known of the latest bins of a stream, which are looked at again and again: `looks` bins over which chance
+    may raise one false alarm in 20, the exact `count` of requests (groups, bins), of which the data hold a sample,
+    and `least` (groups,), the fewest requests per bin that are usual: a fall back to them is no loss."""
+
+    looks: int
+    count: F64
+    least: F64
+
+
+def find_in_stream(data: Entries, base: Usual, stream: Stream) -> list[Harm]:
+    """Stretches in which an SLI is broken, by a usual behaviour that is known already."""
+    return _find(data, base, stream)
+
+
 def find(data: Entries, reference: Bool | None) -> list[Harm]:
     """All stretches of time in which an SLI of a group is broken; twice when no reference is given, the
     second time against what the first left over."""
@@ -117,8 +134,10 @@ def find(data: Entries, reference: Bool | None) -> list[Harm]:
     return _find(data, usual(data, healthy)) if healthy.sum() >= max(3, data.bins // 10) else found
 
 
-def _find(data: Entries, base: Usual) -> list[Harm]:
+def _find(data: Entries, base: Usual, stream: Stream | None = None) -> list[Harm]:
     alpha = ALPHA / (max(data.groups, 1) * TESTS)
+    if stream is not None:
+        alpha *= data.bins / max(stream.looks, data.bins)
     count = data.count()
     failed = np.nan_to_num(base.failed, nan=0.5 / 10)
     least = harmful_share(failed)
@@ -135,7 +154,7 @@ def _find(data: Entries, base: Usual) -> list[Harm]:
             _refine(data, stretch, base, bad=slow, share=float(beyond[stretch.group]), sli="latency", quantile=q)
             for stretch in scan_share(data.count(slow), count, beyond, least, alpha)
         ]
-    harms += _find_losses(data, count, alpha, base)
+    harms += _find_losses(data, count, alpha, base, stream)
     return sorted(
         (harm for harm in harms if harm.end_ns - harm.onset_ns >= MIN_HARM_NS),
         key=lambda h: (h.onset_ns, h.group, h.sli),
@@ -174,14 +193,19 @@ def _tail(data: Entries, last_ns: int, last_bin: int) -> int:
     return last_ns + 1
 
 
-def _find_losses(data: Entries, count: F64, alpha: float, base: Usual) -> list[Harm]:
+def _find_losses(data: Entries, count: F64, alpha: float, base: Usual, stream: Stream | None = None) -> list[Harm]:
     """Stretches in which less than half of the usual requests came, in windows of 3, 6 and 12 bins."""
-    expected = usual_rate(count)
+    count = count if stream is None else stream.count
+    usually = expected = usual_rate(count)
     known = np.broadcast_to(data.whole, count.shape).copy()
-    tail = np.nan_to_num(base.quantile_ms[:, 2], nan=0.0) * 1e6
-    known &= (data.bin_start_ns + data.step_ns)[None, :] <= (int(data.bin_start_ns[-1]) + data.step_ns - tail[:, None])
-    seen = np.where(known, count, expected)
-    spread = dispersion(seen, expected)[:, None]
+    if stream is None:
+        tail = np.nan_to_num(base.quantile_ms[:, 2], nan=0.0) * 1e6
+        end = data.bin_start_ns + data.step_ns
+        known &= end[None, :] <= (int(data.bin_start_ns[-1]) + data.step_ns - tail[:, None])
+    else:
+        expected = np.minimum(usually, stream.least[:, None])
+    seen = np.where(known, count, usually)
+    spread = dispersion(seen, usually)[:, None]
     active = np.zeros(count.shape, np.bool_)
     best = np.ones(count.shape)
     for width in (3, 6, 12):
@@ -196,7 +220,7 @@ def _find_losses(data: Entries, count: F64, alpha: float, base: Usual) -> list[H
             active[:, : data.bins - back] |= hit[:, back:]
     active &= is_loss(seen, expected) | ~known
     return [
-        _loss(data, stretch, seen, expected) for stretch in stretches(active, best) if stretch.high - stretch.low >= 2
+        _loss(data, stretch, seen, usually) for stretch in stretches(active, best) if stretch.high - stretch.low >= 2
     ]
 
 

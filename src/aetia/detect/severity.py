@@ -29,13 +29,17 @@ def severity_of(harm: dict[str, Any] | None, evidence: str | None) -> Severity:
     share = harm["weighed"]
     if harm["lasts"] and harm.get("trend") == "growing":
         share = harm["weighed_last"]
-    level: Literal["critical", "major", "minor", "unknown"] = "unknown"
-    if share is not None:
-        level = "critical" if share >= CRITICAL else "major" if share >= MAJOR else "minor"
     return Severity(
-        level=level, share=share, lasts=harm["lasts"], until_ns=harm["until_ns"], trend=harm.get("trend"),
+        level=level_of(share), share=share, lasts=harm["lasts"], until_ns=harm["until_ns"], trend=harm.get("trend"),
         facts=tuple(Fact(text=text, evidence=(evidence,)) for text in _facts(harm)),
     )  # fmt: skip
+
+
+def level_of(share: float | None) -> Literal["critical", "major", "minor", "unknown"]:
+    """The word for a weighed share of all users' requests."""
+    if share is None:
+        return "unknown"
+    return "critical" if share >= CRITICAL else "major" if share >= MAJOR else "minor"
 
 
 def where(harm: dict[str, Any]) -> str:

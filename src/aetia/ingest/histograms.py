@@ -24,8 +24,8 @@ import msgspec
 
 from aetia.ingest.semconv import TEMPORALITY_KEY
 
-_EXPONENTIAL_SCALE = 2
-_MAX_EXPONENTIAL_BUCKETS = 4096
+EXPONENTIAL_SCALE = 2
+MAX_EXPONENTIAL_BUCKETS = 4096
 _encode = msgspec.json.Encoder(order="sorted", enc_hook=str).encode
 
 
@@ -130,7 +130,7 @@ def explicit_buckets(buckets: Exponential) -> tuple[list[float], list[float]]:
 
     Bucket i holds values in (base^i, base^(i+1)] with base = 2^(2^-scale) (OpenTelemetry metrics data model).
     """
-    shift = max(0, buckets.scale - _EXPONENTIAL_SCALE)
+    shift = max(0, buckets.scale - EXPONENTIAL_SCALE)
     scale = buckets.scale - shift
     above, below = _merged(buckets.positive, shift), _merged(buckets.negative, shift)
     bounds: list[float] = []
@@ -149,7 +149,7 @@ def explicit_buckets(buckets: Exponential) -> tuple[list[float], list[float]]:
 def _merged(buckets: tuple[int, Sequence[Any]], shift: int) -> dict[int, float]:
     offset, counts = buckets
     out: dict[int, float] = {}
-    for position, count in enumerate(counts[:_MAX_EXPONENTIAL_BUCKETS]):
+    for position, count in enumerate(counts[:MAX_EXPONENTIAL_BUCKETS]):
         if count := float(count):
             index = (offset + position) >> shift
             out[index] = out.get(index, 0.0) + count

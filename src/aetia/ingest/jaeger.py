@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -64,19 +65,21 @@ class _Span(
     process: _Process | None = None
 
 
-class _Trace(msgspec.Struct, rename={"trace_id": "traceID"}):
+class Trace(msgspec.Struct, rename={"trace_id": "traceID"}):
+    """One trace as it is exported."""
+
     trace_id: str = ""
     spans: list[_Span] = []
     processes: dict[str, _Process] = {}
 
 
 class _Export(msgspec.Struct):
-    data: list[_Trace] | None = None
+    data: list[Trace] | None = None
 
 
 _decode = msgspec.json.Decoder(_Export).decode
-_decode_list = msgspec.json.Decoder(list[_Trace]).decode
-_decode_trace = msgspec.json.Decoder(_Trace).decode
+_decode_list = msgspec.json.Decoder(list[Trace]).decode
+_decode_trace = msgspec.json.Decoder(Trace).decode
 _COLUMNS = (
     "time", "trace_id", "span_id", "parent_span_id", "service", "instance", "name", "kind", "duration", "status",
     "status_code", "peer", "attributes", "events", "links",
@@ -99,26 +102,31 @@ class JaegerReader(FileReader):
     def read_file(self, path: Path, *, full: bool) -> Telemetry:
         raw = read_bytes(path)
         with reading(path):
-            traces, lost = _traces(raw.strip())
+            traces, lost = decode_traces(raw.strip())
         if not lost and not any(trace.spans for trace in traces):
             raise CorruptSource(f"{path} is a Jaeger export without traces; widen the search and export again.")
-        columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
-        lines: dict[str, list[Any]] = {name: [] for name in _LINE_COLUMNS}
-        for trace in traces:
-            for span in trace.spans:
-                process = span.process or trace.processes.get(span.process_id) or _Process()
-                _add(columns, span, process, full)
-                _add_exceptions(lines, span, process)
-        typed = _typed(columns)
-        unit = epoch_unit(typed["time"], "us") if typed else "us"
-        table, dropped = to_spans(typed, source=str(path), time_unit=unit, duration_unit=unit, full=full)
-        logs, unused = to_logs(_typed(lines), source=str(path), time_unit=unit, full=full)
-        return Telemetry(spans=table, logs=logs).with_dropped(
-            Dropped(table="spans", rows=lost, reason="values of the wrong type; export again", source=str(path)),
-            *dropped,
-            *unused,
-            *other_unit("spans", table.num_rows, unit, "us", str(path)),
-        )
+        return telemetry_of(traces, lost, str(path), full=full)
+
+
+def telemetry_of(traces: Iterable[Trace], lost: int, source: str, *, full: bool) -> Telemetry:
+    """The spans of decoded traces and the exceptions among their logs; `lost` spans could not be decoded."""
+    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    lines: dict[str, list[Any]] = {name: [] for name in _LINE_COLUMNS}
+    for trace in traces:
+        for span in trace.spans:
+            process = span.process or trace.processes.get(span.process_id) or _Process()
+            _add(columns, span, process, full)
+            _add_exceptions(lines, span, process)
+    typed = _typed(columns)
+    unit = epoch_unit(typed["time"], "us") if typed else "us"
+    table, dropped = to_spans(typed, source=source, time_unit=unit, duration_unit=unit, full=full)
+    logs, unused = to_logs(_typed(lines), source=source, time_unit=unit, full=full)
+    return Telemetry(spans=table, logs=logs).with_dropped(
+        Dropped(table="spans", rows=lost, reason="values of the wrong type; export again", source=source),
+        *dropped,
+        *unused,
+        *other_unit("spans", table.num_rows, unit, "us", source),
+    )
 
 
 def _typed(columns: dict[str, list[Any]]) -> dict[str, Any]:
@@ -129,7 +137,7 @@ def _typed(columns: dict[str, list[Any]]) -> dict[str, Any]:
     }
 
 
-def _traces(raw: bytes) -> tuple[list[_Trace], int]:
+def decode_traces(raw: bytes) -> tuple[list[Trace], int]:
     """The traces of an export, and how many spans had values of the wrong type."""
     try:
         return _strict_traces(raw), 0
@@ -138,7 +146,7 @@ def _traces(raw: bytes) -> tuple[list[_Trace], int]:
         return _lenient_traces(msgspec.json.decode(raw))
 
 
-def _strict_traces(raw: bytes) -> list[_Trace]:
+def _strict_traces(raw: bytes) -> list[Trace]:
     if raw[:1] == b"[":
         return _decode_list(raw)
     export = _decode(raw)
@@ -147,13 +155,13 @@ def _strict_traces(raw: bytes) -> list[_Trace]:
     return [_decode_trace(raw)]
 
 
-def _lenient_traces(export: Any) -> tuple[list[_Trace], int]:
+def _lenient_traces(export: Any) -> tuple[list[Trace], int]:
     holder: Any = cast(dict[str, Any], export).get("data", [export]) if isinstance(export, dict) else export
-    traces: list[_Trace] = []
+    traces: list[Trace] = []
     lost = 0
     for trace in cast(list[Any], _without_nulls(holder if isinstance(holder, list) else [])):
         spans: Any = trace.pop("spans", []) if isinstance(trace, dict) else []
-        found = msgspec.convert(trace, _Trace, strict=False)
+        found = msgspec.convert(trace, Trace, strict=False)
         for span in cast(list[Any], spans if isinstance(spans, list) else []):
             try:
                 found.spans.append(msgspec.convert(span, _Span, strict=False))

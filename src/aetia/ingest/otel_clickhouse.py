@@ -82,17 +82,28 @@ class OtelClickHouseReader(FileReader):
 
     def read_file(self, path: Path, *, full: bool) -> Telemetry:
         columns, csv = _read(path)
-        kind = next((kind for kind, needed in _NEEDED.items() if needed <= columns.keys()), None)
-        if kind is None:
-            raise CorruptSource(f"{path} has none of the exporter's tables ({', '.join(columns)}); export all columns.")
         with reading_file(path):
-            if kind == "traces":
-                telemetry = _traces(columns, path, full)
-            elif kind == "logs":
-                telemetry = _logs(columns, path, full)
-            else:
-                telemetry = _metrics(kind, columns, path)
-        return telemetry if csv is None else telemetry.with_dropped(*lost_lines(kind, csv, path))
+            telemetry = telemetry_of(columns, str(path), full=full)
+        return telemetry if csv is None else telemetry.with_dropped(*lost_lines(_kind(columns), csv, path))
+
+
+def telemetry_of(columns: Mapping[str, Column], source: str, *, full: bool) -> Telemetry:
+    """The telemetry of one of the exporter's tables, whose columns may be called as the exporter calls them.
+
+    Raises CorruptSource when the columns are of none of them.
+    """
+    columns = {_plain_name(name): column for name, column in columns.items()}
+    kind = _kind(columns)
+    if not kind:
+        raise CorruptSource(f"{source} has none of the exporter's tables ({', '.join(columns)}); export all columns.")
+    if kind == "traces":
+        return _traces(columns, source, full)
+    return _logs(columns, source, full) if kind == "logs" else _metrics(kind, columns, source)
+
+
+def _kind(columns: Mapping[str, Column]) -> str:
+    """Which table some columns are of; empty when of none."""
+    return next((kind for kind, needed in _NEEDED.items() if needed <= columns.keys()), "")
 
 
 def _text_header(path: Path) -> list[str]:
@@ -206,7 +217,7 @@ def _count(columns: Mapping[str, Column]) -> int:
 # ---- tables -----------------------------------------------------------------------------------------------
 
 
-def _traces(columns: dict[str, Column], path: Path, full: bool) -> Telemetry:
+def _traces(columns: dict[str, Column], source: str, full: bool) -> Telemetry:
     rows = _count(columns)
     resource = _Maps(columns.get("resourceattributes"), rows)
     attributes = _Maps(columns.get("spanattributes"), rows)
@@ -223,8 +234,8 @@ def _traces(columns: dict[str, Column], path: Path, full: bool) -> Telemetry:
             "events": _nested(columns, "events", rows),
             "links": _nested(columns, "links", rows),
         }
-    table, dropped = to_spans(work, source=str(path), full=full)
-    logs, unused = to_logs(_exceptions(columns, work, rows), source=str(path), full=full)
+    table, dropped = to_spans(work, source=source, full=full)
+    logs, unused = to_logs(_exceptions(columns, work, rows), source=source, full=full)
     return Telemetry(spans=table, logs=logs).with_dropped(*dropped, *unused)
 
 
@@ -277,7 +288,7 @@ def _nested(columns: Mapping[str, Column], prefix: str, rows: int) -> Column | N
     return chunked([pa.array(out, pa.string())], pa.string())
 
 
-def _logs(columns: dict[str, Column], path: Path, full: bool) -> Telemetry:
+def _logs(columns: dict[str, Column], source: str, full: bool) -> Telemetry:
     rows = _count(columns)
     resource = _Maps(columns.get("resourceattributes"), rows)
     severity: Column = columns["severitytext"]
@@ -292,7 +303,7 @@ def _logs(columns: dict[str, Column], path: Path, full: bool) -> Telemetry:
     }  # fmt: skip
     if full:
         work["attributes"] = _Maps(columns.get("logattributes"), rows).json(rows)
-    table, dropped = to_logs(work, source=str(path), full=full)
+    table, dropped = to_logs(work, source=source, full=full)
     return Telemetry(logs=table).with_dropped(*dropped)
 
 
@@ -328,17 +339,17 @@ def _series(columns: Mapping[str, Column]) -> _Series:
     return _Series(places, _labels(resource, attributes, rows), delta)
 
 
-def _metrics(kind: str, columns: dict[str, Column], path: Path) -> Telemetry:
+def _metrics(kind: str, columns: dict[str, Column], source: str) -> Telemetry:
     series = _series(columns)
     if kind != "values":
-        return _distributions(kind, columns, series, path)
+        return _distributions(kind, columns, series, source)
     work: dict[str, Any] = {
         "time": columns["timeunix"], "name": columns["metricname"], "value": columns["value"],
         "unit": columns.get("metricunit"), "attributes": _label_text(series), "type": "gauge", **series.places,
     }  # fmt: skip
     if "ismonotonic" in columns:
         work["type"] = pc.if_else(_is_true(columns["ismonotonic"]), "counter", "gauge")
-    table, dropped = to_metrics(work, source=str(path))
+    table, dropped = to_metrics(work, source=source)
     return Telemetry(metrics=table).with_dropped(*dropped)
 
 
@@ -366,7 +377,7 @@ def _label_text(series: _Series) -> Any:
     return pa.array(out, pa.string())
 
 
-def _distributions(kind: str, columns: Mapping[str, Column], series: _Series, path: Path) -> Telemetry:
+def _distributions(kind: str, columns: Mapping[str, Column], series: _Series, source: str) -> Telemetry:
     """Histograms and summaries: a loop over points, each of which becomes many rows."""
     places = [series.places[name].to_pylist() for name in ("service", "instance", "node")]
     times = parse_times(columns["timeunix"]).cast(pa.int64()).to_pylist()
@@ -385,8 +396,8 @@ def _distributions(kind: str, columns: Mapping[str, Column], series: _Series, pa
     if work:
         work["time"] = cast(Any, pa.array(work["time"], pa.int64()))
         work["value"] = cast(Any, pa.array(work["value"], pa.float64()))
-    table, dropped = to_metrics(work, source=str(path), time_unit="ns")
-    broken = Dropped(table="metrics", rows=bad, reason="histogram points whose counts are no numbers", source=str(path))
+    table, dropped = to_metrics(work, source=source, time_unit="ns")
+    broken = Dropped(table="metrics", rows=bad, reason="histogram points whose counts are no numbers", source=source)
     return Telemetry(metrics=table).with_dropped(*dropped, broken)
 
 

@@ -23,7 +23,7 @@ EXCEPTION_TYPE_KEYS = ("exception.type", "error.kind", "error.object")
 EXCEPTION_MESSAGE_KEYS = ("exception.message", "message", "error.message")
 TEMPORALITY_KEY = "aetia.temporality"
 # Resource attributes that say where a process runs, not which of its series a point belongs to.
-_PLACE_PREFIXES = (
+PLACE_PREFIXES = (
     "service.", "telemetry.", "process.", "os.", "host.", "cloud.", "k8s.pod.", "k8s.node.", "k8s.deployment.",
     "k8s.replicaset.", "k8s.namespace.", "container.image", "container.id", "deployment.", "webengine.",
 )  # fmt: skip
@@ -76,4 +76,4 @@ def exception_line(attributes: Mapping[str, Any]) -> str | None:
 
 def series_labels(resource: Mapping[str, Any]) -> dict[str, Any]:
     """The resource attributes that tell series of one process apart (a container, a device), not its place."""
-    return {key: value for key, value in resource.items() if not key.startswith(_PLACE_PREFIXES)}
+    return {key: value for key, value in resource.items() if not key.startswith(PLACE_PREFIXES)}

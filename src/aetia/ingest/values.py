@@ -428,7 +428,7 @@ def _categorised(column: Column, lookup: Callable[[str], str | None]) -> Column:
 
 
 _KIND_NUMBERS = {str(number): kind for number, kind in enumerate(SPAN_KINDS, start=1)}
-_STATUS_WORDS = {
+STATUS_WORDS = {
     "0": "unset",
     "1": "ok",
     "2": "error",
@@ -437,7 +437,7 @@ _STATUS_WORDS = {
     "": "unset",
     "failed": "error",
 }
-_SEVERITY_WORDS = {
+SEVERITY_WORDS = {
     "verbose": "trace", "finest": "trace", "finer": "trace", "fine": "debug", "dbg": "debug",
     "config": "debug", "information": "info", "informational": "info", "notice": "info", "log": "info",
     "inf": "info", "default": "info", "warning": "warn", "wrn": "warn", "err": "error", "severe": "error",
@@ -450,7 +450,7 @@ _GRPC_NAMES = (
     "permissiondenied", "resourceexhausted", "failedprecondition", "aborted", "outofrange", "unimplemented",
     "internal", "unavailable", "dataloss", "unauthenticated",
 )  # fmt: skip
-_GRPC_NUMBERS = {name: str(number) for number, name in enumerate(_GRPC_NAMES)} | {"canceled": "1"}
+GRPC_NUMBERS = {name: str(number) for number, name in enumerate(_GRPC_NAMES)} | {"canceled": "1"}
 _CODE = re.compile(r"^(?:http[ /]?(?:[\d.]+ )?|status[ =:]?)?(\d{1,3})(?:\.0+)?(?:\s.*)?$", re.IGNORECASE)
 
 
@@ -469,7 +469,7 @@ def span_status(column: Column) -> Column:
 
     def lookup(value: str) -> str:
         word = value.strip().lower().removeprefix("status_code_")
-        return word if word in ("ok", "error", "unset") else _STATUS_WORDS.get(word, "unset")
+        return word if word in ("ok", "error", "unset") else STATUS_WORDS.get(word, "unset")
 
     return _categorised(column, lookup)
 
@@ -482,7 +482,7 @@ def status_code(column: Column) -> Column:
         match = _CODE.match(word)
         if match is not None:
             return str(int(match.group(1)))
-        return _GRPC_NUMBERS.get(word.lower().replace("_", "").replace(" ", ""))
+        return GRPC_NUMBERS.get(word.lower().replace("_", "").replace(" ", ""))
 
     return _categorised(column, lookup)
 
@@ -492,8 +492,8 @@ def severity_of(value: str) -> str | None:
     word = value.strip().strip("[]<>():").lower()
     if word in SEVERITIES:
         return word
-    if word in _SEVERITY_WORDS:
-        return _SEVERITY_WORDS[word]
+    if word in SEVERITY_WORDS:
+        return SEVERITY_WORDS[word]
     word = word.removeprefix("severity_number_").removesuffix(".0")
     if word.isascii() and word.isdigit():
         number = int(word[:4])

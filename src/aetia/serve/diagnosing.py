@@ -26,6 +26,7 @@ from aetia.model.errors import AetiaError, UsageError
 from aetia.model.journal import Steer, ToolCall
 from aetia.model.window import NS_PER_SECOND, Window
 from aetia.report.interchange import load_diagnosis
+from aetia.serve.incidents.records import DiagnosisSummary
 from aetia.serve.worker import Job
 from aetia.serve.workers import WorkerProcess
 
@@ -74,6 +75,15 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     failed: str = ""
 
+    @property
+    def brief(self) -> DiagnosisSummary:
+        """What the incident's record keeps of it."""
+        return DiagnosisSummary(
+            revision=self.revision, at_ns=self.at_ns, root=" and ".join(self.roots) or None,
+            fault_class=self.fault_class, probability=self.probability,
+            abstained=f"the diagnosis failed: {self.failed}" if self.failed else self.abstained,
+        )  # fmt: skip
+
 
 class Open(Protocol):
     """What a diagnosis wants to know of an incident."""
@@ -90,7 +100,7 @@ class Book(Protocol):
     """Where incidents are kept, see `aetia.serve.incidents`."""
 
     def get(self, incident: str, /) -> Open: ...
-    def attach_diagnosis(self, incident: str, summary: Summary, /) -> Any: ...
+    def attach_diagnosis(self, incident: str, summary: DiagnosisSummary, /) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,4 +349,4 @@ class Diagnoses:
                 f.write(line)
         except (AetiaError, OSError):
             return  # the incident is gone, or the disk is full; the book says the latter on its own writes
-        self._book.attach_diagnosis(incident, summary)
+        self._book.attach_diagnosis(incident, summary.brief)

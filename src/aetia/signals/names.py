@@ -25,7 +25,7 @@ EDGE_KEYS: tuple[tuple[str, str], ...] = (
 MOST_OPERATIONS = 200
 """Operations per service; more of them are names that hold ids, which have no rate or usual time of their own."""
 OTHER_OPERATIONS = "<others>"
-_ID = r"\b[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{2,})*\b|\d+"
+ID_PATTERN = r"\b[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{2,})*\b|\d+"
 _NOBODY = frozenset({"", "unknown", "none", "null", "-"})
 _DENSE_PAIRS = 1 << 24
 
@@ -150,7 +150,8 @@ def _without_ids(found: list[tuple[int, str]], rows: I64) -> list[tuple[int, str
     merged = list(found)
     for crowded in (np.flatnonzero(np.bincount(service + 1) > MOST_OPERATIONS) - 1).tolist():
         at = np.flatnonzero(service == crowded).tolist()
-        names: list[str] = pc.replace_substring_regex(pa.array([found[i][1] for i in at]), _ID, "<*>").to_pylist()
+        texts = pa.array([found[i][1] for i in at])
+        names: list[str] = pc.replace_substring_regex(texts, ID_PATTERN, "<*>").to_pylist()
         often: Counter[str] = Counter()
         for i, name in zip(at, names, strict=True):
             often[name] += int(rows[i])

@@ -63,8 +63,8 @@ def build_spans(telemetry: Telemetry, names: Names) -> tuple[SpanFrame, Names, d
     service = _coded(table, "service", names.services, rows)
     operation, operations = _operations(table, service, rows)
     kind = told_kinds(kind_codes(table, rows), links.parent, service, operation, operations)
-    status_code = _status_codes(table, rows)
-    error = _errors(table, rows, kind, status_code)
+    status_code = status_codes(table, rows)
+    error = errors_of(table, rows, kind, status_code)
     root, depth = roots_and_depths(links.parent)
     exclusive, clipped = _exclusive(links, duration)
     counts["clipped_children"] = clipped
@@ -142,7 +142,8 @@ def _code_of(text: str | None) -> int:
     return int(number) if 0 <= number < 1000 else -1
 
 
-def _status_codes(table: pa.Table, rows: I64 | None) -> I32:
+def status_codes(table: pa.Table, rows: I64 | None) -> I32:
+    """The HTTP or gRPC code of each span (or of some rows), -1 where none was recorded."""
     codes, values = encode(column_of(table, "status_code"))
     lookup = np.array([_code_of(value) for value in values] + [-1], np.int32)
     return lookup[_pick(codes, rows)]
@@ -160,7 +161,8 @@ def failed_code(status_code: I32, kind: I8, ok: Bool) -> Bool:
     return server_side | (client_side & (kind == KIND_CLIENT) & ~ok)
 
 
-def _errors(table: pa.Table, rows: I64 | None, kind: I8, status_code: I32) -> Bool:
+def errors_of(table: pa.Table, rows: I64 | None, kind: I8, status_code: I32) -> Bool:
+    """Which spans (or which of some rows) failed: by their status, or by a code that means failure."""
     codes, values = encode(column_of(table, "status"))
     words = [(value or "").lower() for value in values] + [""]
     codes = _pick(codes, rows)

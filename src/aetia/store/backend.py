@@ -1,8 +1,19 @@
 """What can be asked of stored telemetry, whoever stores it: the embedded store or ClickHouse.
 
 Every question is bounded: a window, a limit, a cursor. Answers are frozen values that REST, MCP and the command line
-pass on as they are. All times are UTC nanoseconds, all durations milliseconds unless a name says otherwise. Rows with
-equal sort keys come in the order of the ids, so that two backends give the same page.
+pass on as they are. All times are UTC nanoseconds, all durations milliseconds unless a name says otherwise.
+
+What two backends must agree on, so that they give the same page:
+
+* An empty text counts as missing: `None` in a `Text` field, "" in a `str` field. Spans without a service are those of
+  the service "". A missing duration is 0. Rows count as they are; only `trace` and `trace_table` drop duplicates.
+* Texts sort by their code points (bytes of UTF-8), missing ones first. Rows with equal sort keys come in ascending
+  order of the columns that name them, in the order of the struct (a trace by its id, a service by its name, a series
+  by service, instance, node, labels; a log line by service, severity, body, trace and span id).
+* Quantile q of n durations is the ceil(q * n)-th shortest (nearest rank), exact to 3 % or a microsecond.
+* Grids lie on multiples of `step_ns` since the epoch: bin 0 holds `window.start_ns`, the last one holds
+  `window.end_ns - 1`, so the first and the last bin may lie partly outside of the window and hold only what is inside.
+  A grid has at most 10,000 bins (UsageError beyond, or for a step that is not positive); an empty window has none.
 """
 
 from __future__ import annotations
@@ -24,8 +35,10 @@ CURSOR = "opaque text; pass it on to get what follows, empty at the end"
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """One condition on a column or an attribute. `field` is a column of the stored table (`service`, `name`,
-    `duration_ms`, `status`, …) or the key of an attribute (`http.route`). `>` and `<` compare as numbers. A row that
-    lacks the field meets `!=` alone."""
+    `duration_ms`, `status`, …; not `time`) or else the key of an attribute (`http.route`). `>` and `<` compare as
+    numbers: a `value` that is none is a UsageError, a row whose text is none does not meet them. `=` and `!=` compare
+    as texts, except that `duration_ms` and `duration_ns` compare as numbers. `contains` heeds case. `exists` ignores
+    `value`. A row that lacks the field meets `!=` alone, whatever the value."""
 
     field: str
     op: FilterOp = "="
@@ -43,7 +56,8 @@ class Extent(msgspec.Struct, frozen=True, kw_only=True):
 class ServiceRow(msgspec.Struct, frozen=True, kw_only=True):
     """RED of one service in a window: the requests it served, which are its spans of kind server or consumer; of a
     service that has neither in the window, its spans without a parent; without these too, all that are not of kind
-    client or producer. An error is a span whose status is error. Quantiles are exact to 3 %."""
+    client or producer; a service with spans but without requests is listed with 0. An error is a span whose status is
+    error."""
 
     service: str
     requests: int
@@ -56,7 +70,7 @@ class ServiceRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OperationRow(msgspec.Struct, frozen=True, kw_only=True):
-    """RED of one operation (span name and kind) of a service."""
+    """RED of one operation: all spans of a service with one name and kind, a missing kind being one of its own."""
 
     service: str
     name: str
@@ -84,7 +98,13 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
 
 class EdgeRow(msgspec.Struct, frozen=True, kw_only=True):
     """Calls of one service to another: a span whose parent is a span of another service, or a client or producer span
-    without a child, which names its `peer`. Duration is the callee's where there is one."""
+    without a child of another service, which names its `peer`. Duration and error are the callee's where there is one.
+
+    Parent and child share the trace id, the child's parent id is the parent's span id, and they began within 5 minutes
+    of each other. The call is in the window when its row is: the child, or the client span without one; the other end
+    may lie outside. A child counts once per distinct service among its parents, not at all when one of them is its own
+    service. Calls that lack a caller or callee, or go to the caller itself, are no edge. `external`: none of the
+    calls has a callee's span."""
 
     caller: str
     callee: str
@@ -96,7 +116,8 @@ class EdgeRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TraceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One trace: its root (earliest span without a parent in the store, else the earliest span), extent and errors."""
+    """One trace: its root (earliest span without a parent id, else the earliest span; of those alike the longest, then
+    by span id), extent (earliest start to latest end) and errors."""
 
     trace_id: str
     start_ns: int
@@ -146,7 +167,7 @@ class LogRow(msgspec.Struct, frozen=True, kw_only=True):
 
 class BodyRow(msgspec.Struct, frozen=True, kw_only=True):
     """One distinct log body of a service and severity: how often in the window, how often in the window before, when
-    first and last in the window."""
+    first and last in the window. Lines without a body are left out."""
 
     service: Text
     severity: Text
@@ -158,7 +179,8 @@ class BodyRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MetricRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One metric by name: unit, type, how many series and points in the window, whose they are."""
+    """One metric by name: unit, type (the least where they differ), how many series and points in the window, whose
+    they are (by name)."""
 
     name: str
     unit: Text
@@ -183,7 +205,9 @@ class MetricSeries(msgspec.Struct, frozen=True, kw_only=True):
 
 class HeatMap(msgspec.Struct, frozen=True, kw_only=True):
     """Requests by time and latency. `counts[t][d]` are requests that began in time bin t and lasted between
-    `edges_ms[d]` and `edges_ms[d + 1]` (edges on a grid of powers of 2^(1/4)); `errors` the failed ones of them."""
+    `edges_ms[d]` (included) and `edges_ms[d + 1]`; `errors` the failed ones of them. Edges are 2^(k/4) for consecutive
+    k from the fastest request's to the slowest's; what lasted less than 2^(-40/4) ms counts at k = -40. Without
+    requests there are no edges and empty bins."""
 
     start_ns: int
     step_ns: int
@@ -193,7 +217,8 @@ class HeatMap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """A box in a heat map: requests of a service (and operation) within a time and a duration range."""
+    """A box in a heat map: requests (of `services`) of a service (and operation) that began in the window and lasted
+    `[low_ms, high_ms)`, all, failed or good ones."""
 
     window: Window
     service: Text = None
@@ -204,7 +229,9 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ValueCount(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a value of a column or attribute occurs inside a selection and outside of it. `value` None: absent."""
+    """How often a value of a column or attribute occurs inside a selection and outside of it. `value` None: absent.
+    Columns are service, instance, name, kind, status, status_code, status_message, peer, scope, version, environment;
+    an attribute of the same key as a column is left out."""
 
     key: str
     value: Text
@@ -213,7 +240,10 @@ class ValueCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cohorts(msgspec.Struct, frozen=True, kw_only=True):
-    """The material of a comparison: sizes of the two cohorts and the counts of their values, most frequent first."""
+    """The material of a comparison: sizes of the two cohorts and the counts of their values.
+
+    Keys with values come by how many rows have them, then by name; values of a key by how many rows have them, then by
+    text; last of a key, where there are any, the rows that lack it. `truncated`: there were more keys or values."""
 
     inside: int
     outside: int
@@ -265,31 +295,35 @@ class Backend(Protocol):
         ...
 
     def operations(self, window: Window, service: Text = None, limit: int = 200) -> tuple[OperationRow, ...]:
-        """Requests served and sent, per (service, name, kind); most requests first."""
+        """Spans per (service, name, kind), whether served, sent or internal; most first."""
         ...
 
     def red(self, window: Window, step_ns: int, service: Text = None, name: Text = None) -> Series:
         """RED over time of a service (or one of its operations; of all services when none is given): the same requests
-        as in `services`."""
+        as in `services`. Cheapest when `step_ns` is a multiple of 10 s."""
         ...
 
     def topology(self, window: Window, limit: int = 2000) -> tuple[EdgeRow, ...]:
-        """Who calls whom; by caller and callee."""
+        """Who calls whom; by caller and callee. Of more than `limit` those with most calls are kept."""
         ...
 
     def traces(
         self, window: Window, *, filters: Sequence[Filter] = (), order: TraceOrder = "newest", limit: int = 50,
         cursor: str = "",
     ) -> Traces:  # fmt: skip
-        """Traces that have a span which meets all filters; the row describes the part of the trace in the window."""
+        """Traces that have a span in the window which meets all filters; the row describes the part of the trace in the
+        window. `newest` start first, `slowest` first, `errors`: those with an error, newest start first. Spans without
+        a trace id are of no trace."""
         ...
 
     def trace(self, trace_id: str, *, limit: int = 10_000) -> Spans:
-        """All spans of a trace, whenever they were; duplicates (same span id and kind) once."""
+        """All spans of a trace, whenever they were; duplicates (same span id and kind) once, the earliest, of those
+        alike the longest. By time, span id and kind."""
         ...
 
     def trace_table(self, trace_id: str) -> Telemetry:
-        """The same as analysis columns, unlimited, for the critical path and the waterfall."""
+        """The same as `Telemetry.spans` with analysis columns, unlimited, for the critical path and the waterfall; the
+        other tables are empty."""
         ...
 
     def logs(self, window: Window, *, filters: Sequence[Filter] = (), limit: int = 100, cursor: str = "") -> Logs:
@@ -299,7 +333,7 @@ class Backend(Protocol):
     def bodies(
         self, window: Window, before: Window | None = None, *, service: Text = None, limit: int = 10_000
     ) -> tuple[BodyRow, ...]:
-        """Distinct bodies, most frequent first; templates are mined from them."""
+        """Distinct bodies of the window, most frequent first; templates are mined from them."""
         ...
 
     def metric_names(self, window: Window, *, service: Text = None, limit: int = 500) -> tuple[MetricRow, ...]:
@@ -311,7 +345,10 @@ class Backend(Protocol):
         limit: int = 50,
     ) -> tuple[MetricSeries, ...]:  # fmt: skip
         """Series of one metric by service, instance, node and labels. `rate` is the increase per second of a counter,
-        resets counted from zero."""
+        resets counted from zero: each point but the first of a series in the window gives an increase (its value, where
+        it is less than the one before) and a time since the one before; a bin holds the sum of the first over the sum
+        of the second, None where that is 0. `last` is the latest value, of those alike the greatest; points of equal
+        time follow one another by value. Values that are no finite number are left out."""
         ...
 
     def heat_map(self, window: Window, step_ns: int, *, service: Text = None, name: Text = None) -> HeatMap:
@@ -319,12 +356,12 @@ class Backend(Protocol):
         ...
 
     def cohorts(self, chosen: Selection, *, most_keys: int = 60, most_values: int = 50) -> Cohorts:
-        """Values of columns and attributes inside a selection and in the rest of the same service (and operation) in
-        the same window; values beyond `most_values` of a key are left out and `truncated` says so."""
+        """Values of columns and attributes inside a selection and in the other requests of the same service (and
+        operation) in the same window; values beyond `most_values` of a key are left out and `truncated` says so."""
         ...
 
     def changes(self, window: Window, limit: int = 1000) -> tuple[ChangeRow, ...]:
-        """In order of time."""
+        """The latest `limit`, in order of time, then kind, service and description."""
         ...
 
     def attribute_keys(
@@ -336,5 +373,5 @@ class Backend(Protocol):
     def telemetry(self, window: Window, *, most_spans: int = 1_000_000) -> Telemetry:
         """All signals of a window in the model's schemas, analysis columns, for a diagnosis. Beyond `most_spans` whole
         traces are sampled by the hash of their id and `Telemetry.sampled` says how many; log lines of other traces
-        go, those without a trace stay."""
+        go, those without a trace stay; spans without one are sampled one by one. Which hash is the backend's choice."""
         ...

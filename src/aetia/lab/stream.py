@@ -1,0 +1,268 @@
+"""Recorded or simulated telemetry sent to an OTLP receiver as if it happened now: a rehearsal of a live system.
+
+Times are shifted so that the recording begins at a given moment; each row is sent when its exporter would have: a span
+when it has ended, all of it in batches of one service every few seconds. `speed` 1 keeps real time.
+"""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogsData, SeverityNumber
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, MetricsData
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
+
+from aetia.model.errors import IngestError, UsageError
+from aetia.model.tables import Telemetry
+from aetia.model.window import NS_PER_SECOND
+
+EXPORT_S = 5.0
+"""How often an exporter sends (the default of OpenTelemetry's batch processors)."""
+MOST_ROWS = 2000
+"""Of one request."""
+PATHS = {"spans": "/v1/traces", "logs": "/v1/logs", "metrics": "/v1/metrics"}
+TRIES, LONGEST_WAIT_S = 8, 10.0
+_KINDS: dict[str, Any] = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
+_STATUS = {"ok": Status.STATUS_CODE_OK, "error": Status.STATUS_CODE_ERROR}
+_LEVELS = {
+    "trace": SeverityNumber.SEVERITY_NUMBER_TRACE, "debug": SeverityNumber.SEVERITY_NUMBER_DEBUG,
+    "info": SeverityNumber.SEVERITY_NUMBER_INFO, "warn": SeverityNumber.SEVERITY_NUMBER_WARN,
+    "error": SeverityNumber.SEVERITY_NUMBER_ERROR, "fatal": SeverityNumber.SEVERITY_NUMBER_FATAL,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One request: when it is sent (ns after the recording begins), of which signal, and the rows of the table."""
+
+    at_ns: int
+    signal: str
+    service: str
+    rows: np.ndarray[Any, np.dtype[np.int64]]
+
+
+def batches(telemetry: Telemetry, export_s: float = EXPORT_S) -> list[Batch]:
+    """What the exporters of all services would have sent, in order of time. Each service has a phase of its own."""
+    first = _begin(telemetry)
+    every = round(export_s * NS_PER_SECOND)
+    found: list[Batch] = []
+    for signal in PATHS:
+        table = telemetry.table(signal)
+        if not table.num_rows:
+            continue
+        done = table["time"].cast(pa.int64()).to_numpy() - first
+        if signal == "spans":
+            done = done + table["duration_ns"].to_numpy()
+        services: Any = table["service"].cast(pa.string()).fill_null(cast(Any, "")).dictionary_encode().combine_chunks()
+        code = np.asarray(services.indices, np.int64)
+        phase = (np.arange(len(services.dictionary)) * 0x9E3779B1 % 1000) * every // 1000
+        due = (done - phase[code]) // every + 1
+        order = np.lexsort((done, code, due))
+        edges = np.flatnonzero((np.diff(due[order]) != 0) | (np.diff(code[order]) != 0)) + 1
+        for rows in np.split(order, edges):
+            at = int(due[rows[0]] * every + phase[code[rows[0]]])
+            name = services.dictionary[int(code[rows[0]])].as_py()
+            found += [
+                Batch(at_ns=at, signal=signal, service=name, rows=rows[k : k + MOST_ROWS])
+                for k in range(0, len(rows), MOST_ROWS)
+            ]
+    return sorted(found, key=lambda item: (item.at_ns, item.signal, item.service))
+
+
+def _begin(telemetry: Telemetry) -> int:
+    times = [telemetry.table(name)["time"] for name in PATHS if telemetry.table(name).num_rows]
+    if not times:
+        raise UsageError("there is nothing to stream: the source holds no spans, logs or metrics.")
+    return min(int(column.cast(pa.int64()).to_numpy().min()) for column in times)
+
+
+def encode(telemetry: Telemetry, batch: Batch, shift_ns: int) -> bytes:
+    """The request of a batch as OTLP protobuf, its times `shift_ns` later."""
+    table = telemetry.table(batch.signal).take(cast(Any, pa.array(batch.rows)))
+    rows = table.set_column(table.column_names.index("time"), "time", table["time"].cast(pa.int64())).to_pylist()
+    for row in rows:
+        row["time"] += shift_ns
+    return {"spans": _traces, "logs": _logs, "metrics": _metrics}[batch.signal](rows)
+
+
+def _by_place(rows: list[dict[str, Any]]) -> Iterator[tuple[Resource, list[dict[str, Any]]]]:
+    places: dict[tuple[str | None, str | None, str | None], list[dict[str, Any]]] = {}
+    for row in rows:
+        places.setdefault((row.get("service"), row.get("instance"), row.get("node")), []).append(row)
+    for (service, instance, node), held in places.items():
+        named = {"service.name": service, "service.instance.id": instance, "host.name": node}
+        yield Resource(attributes=_pairs({key: value for key, value in named.items() if value})), held
+
+
+def _pairs(values: Mapping[str, Any]) -> list[KeyValue]:
+    return [KeyValue(key=key, value=AnyValue(string_value=str(value))) for key, value in values.items()]
+
+
+def _attributes(row: Mapping[str, Any]) -> dict[str, Any]:
+    held = row.get("attributes")
+    if isinstance(held, str):
+        return msgspec.json.decode(held)
+    return dict(held or ())
+
+
+def _traces(rows: list[dict[str, Any]]) -> bytes:
+    data = TracesData()
+    for resource, held in _by_place(rows):
+        group = data.resource_spans.add(resource=resource)
+        spans = group.scope_spans.add().spans
+        for row in held:
+            spans.append(_span(row))
+    return data.SerializeToString()
+
+
+def _span(row: Mapping[str, Any]) -> Span:
+    known = {"http.response.status_code": row.get("status_code"), "server.address": row.get("peer")}
+    attributes = {key: value for key, value in known.items() if value} | _attributes(row)
+    return Span(
+        trace_id=_id(row["trace_id"], 16), span_id=_id(row["span_id"], 8), name=row["name"] or "",
+        parent_span_id=_id(row["parent_span_id"], 8) if row["parent_span_id"] else b"",
+        kind=_KINDS.get(row["kind"] or "", 0), start_time_unix_nano=row["time"],
+        end_time_unix_nano=row["time"] + row["duration_ns"], attributes=_pairs(attributes),
+        status=Status(code=_STATUS.get(row["status"] or "", Status.STATUS_CODE_UNSET)),
+    )  # fmt: skip
+
+
+def _id(text: str | None, size: int) -> bytes:
+    """An id as OTLP wants it; recordings may hold ids of other lengths."""
+    raw = text or ""
+    try:
+        found = bytes.fromhex(raw)
+    except ValueError:
+        found = raw.encode()
+    if len(found) == size:
+        return found
+    import hashlib
+
+    return hashlib.blake2b(raw.encode(), digest_size=size).digest()
+
+
+def _logs(rows: list[dict[str, Any]]) -> bytes:
+    data = LogsData()
+    for resource, held in _by_place(rows):
+        records = data.resource_logs.add(resource=resource).scope_logs.add().log_records
+        for row in held:
+            records.add(
+                time_unix_nano=row["time"], severity_number=_LEVELS.get(row["severity"] or "", 0),
+                body=AnyValue(string_value=row["body"] or ""), attributes=_pairs(_attributes(row)),
+                trace_id=_id(row["trace_id"], 16) if row["trace_id"] else b"",
+                span_id=_id(row["span_id"], 8) if row["span_id"] else b"",
+            )  # fmt: skip
+    return data.SerializeToString()
+
+
+def _metrics(rows: list[dict[str, Any]]) -> bytes:
+    data = MetricsData()
+    for resource, held in _by_place(rows):
+        metrics = data.resource_metrics.add(resource=resource).scope_metrics.add().metrics
+        for row in held:
+            metric = metrics.add(name=row["name"], unit=row["unit"] or "")
+            if row["type"] in ("counter", "histogram"):
+                metric.sum.is_monotonic = True
+                metric.sum.aggregation_temporality = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+                points = metric.sum.data_points
+            else:
+                points = metric.gauge.data_points
+            points.add(time_unix_nano=row["time"], as_double=row["value"], attributes=_pairs(_attributes(row)))
+    return data.SerializeToString()
+
+
+# ---- sending ----------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class Sent:
+    """What was sent, refused for good, and how late the last request was."""
+
+    requests: int = 0
+    rows: int = 0
+    refused: int = 0
+    late_s: float = 0.0
+
+
+def stream(
+    telemetry: Telemetry,
+    url: str,
+    *,
+    speed: float = 1.0,
+    export_s: float = EXPORT_S,
+    start_ns: int | None = None,
+    token: str = "",
+    tell: Callable[[Batch, Sent], None] = lambda batch, sent: None,
+) -> Sent:
+    """Send a recording to the OTLP receiver at `url`, times shifted so that it begins at `start_ns` (default: now).
+
+    Beyond `speed` 1 the times stay as they are while the sending hurries, so a receiver that watches the clock sees
+    them from the future: good for filling a store, not for detection. Raises IngestError when the receiver cannot be
+    reached or refuses everything.
+    """
+    if speed <= 0:
+        raise UsageError(f"--speed {speed:g} is not positive; 1 is real time.")
+    plan = batches(telemetry, export_s)
+    began = time.time_ns()
+    shift = (start_ns if start_ns is not None else began) - _begin(telemetry)
+    sender, sent = _Sender(url, token), Sent()
+    for batch in plan:
+        due = began + batch.at_ns / speed
+        wait = (due - time.time_ns()) / NS_PER_SECOND
+        if wait > 0:
+            time.sleep(wait)
+        taken = sender.send(PATHS[batch.signal], encode(telemetry, batch, shift))
+        sent.requests += 1
+        sent.rows += len(batch.rows) if taken else 0
+        sent.refused += 0 if taken else 1
+        sent.late_s = max(0.0, (time.time_ns() - due) / NS_PER_SECOND)
+        tell(batch, sent)
+    sender.close()
+    if sent.refused == sent.requests:
+        raise IngestError(f"{url} refused every request; check that it is an OTLP/HTTP receiver and the token.")
+    return sent
+
+
+class _Sender:
+    """One connection that is opened again when it breaks; 429 and 503 are waited for as they ask."""
+
+    def __init__(self, url: str, token: str) -> None:
+        parts = urlsplit(url if "//" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(f"{url} is no address of a receiver; write one such as http://localhost:4318.")
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._url, self._base = url, parts.path.rstrip("/")
+        self._line = kind(parts.hostname, parts.port, timeout=30.0)
+        self._headers = {"Content-Type": "application/x-protobuf"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+
+    def send(self, path: str, body: bytes) -> bool:
+        for attempt in range(TRIES):
+            try:
+                self._line.request("POST", self._base + path, body, self._headers)
+                answer = self._line.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                self._line.close()
+                if attempt == TRIES - 1:
+                    raise IngestError(f"{self._url} cannot be reached: {error}; start it with aetia serve.") from error
+                time.sleep(min(0.1 * 2**attempt, LONGEST_WAIT_S))
+                continue
+            if answer.status not in (429, 502, 503, 504):
+                return answer.status == http.client.OK
+            time.sleep(min(float(answer.headers.get("Retry-After") or 2**attempt), LONGEST_WAIT_S))
+        return False
+
+    def close(self) -> None:
+        self._line.close()

@@ -1,0 +1,142 @@
+/** Everything about one incident, fetched at once and kept up to date. */
+
+import { ApiError, follow, get } from "../lib/api.js";
+import { batch, computed, onEnd, signal } from "../lib/dom.js";
+import { hear } from "../lib/live.js";
+import { absolute } from "../lib/range.js";
+import { ms } from "../lib/format.js";
+import { isOpen } from "./record.js";
+
+/** @typedef {import("../lib/types.js").Diagnosis} Diagnosis */
+/** @typedef {import("../lib/types.js").Exhibits} Exhibits */
+/** @typedef {import("../lib/types.js").Change} Change */
+/** @typedef {import("../lib/types.js").Summary} Summary */
+/** @typedef {import("./record.js").Record} Record */
+/** @template T @typedef {import("../lib/dom.js").Signal<T>} Signal */
+
+/**
+ * @typedef {object} Data
+ * @property {string} id
+ * @property {Signal<Record | null>} record
+ * @property {Signal<Diagnosis | null>} diagnosis null before the first one
+ * @property {Signal<Exhibits>} exhibits
+ * @property {Signal<Summary[]>} revisions
+ * @property {Signal<Change[]>} changes around the incident
+ * @property {Signal<any[]>} events of the journal of the last investigation
+ * @property {Signal<boolean>} following whether its steps come as they happen
+ * @property {Signal<unknown>} error why there is nothing
+ * @property {Signal<boolean>} fetched the first answers are there
+ * @property {Signal<boolean>} busy an investigation is under way
+ * @property {() => Promise<void>} reload
+ * @property {() => void} watch follow the steps from now on
+ */
+
+/** @param {string} id @param {AbortSignal} ended @returns {Data} */
+export function incidentData(id, ended) {
+  const at = `incidents/${encodeURIComponent(id)}`;
+  const events = signal(/** @type {any[]} */ ([]));
+  /** @type {Data} */
+  const data = {
+    id,
+    record: signal(/** @type {Record | null} */ (null)),
+    diagnosis: signal(/** @type {Diagnosis | null} */ (null)),
+    exhibits: signal(/** @type {Exhibits} */ ({})),
+    revisions: signal(/** @type {Summary[]} */ ([])),
+    changes: signal(/** @type {Change[]} */ ([])),
+    events,
+    following: signal(false),
+    error: signal(/** @type {unknown} */ (null)),
+    fetched: signal(false),
+    busy: computed(() => events.value.length > 0 && events.value.at(-1)?.type !== "closed"),
+    reload,
+    watch,
+  };
+  /** @type {AbortController | null} */
+  let stream = null;
+
+  async function reload() {
+    try {
+      const [record, diagnosis, exhibits, revisions] = await Promise.all([
+        get(at, {}, ended),
+        absent(get(`${at}/diagnosis`, {}, ended)),
+        absent(get(`${at}/exhibits`, {}, ended)),
+        absent(get(`${at}/revisions`, {}, ended)),
+      ]);
+      batch(() => {
+        data.record.value = record;
+        data.diagnosis.value = diagnosis;
+        data.exhibits.value = exhibits ?? {};
+        data.revisions.value = revisions?.revisions ?? [];
+        data.error.value = null;
+        data.fetched.value = true;
+      });
+      void changesAround();
+      if (data.record.peek() && isOpen(/** @type {Record} */ (data.record.peek()))) watch();
+      else if (data.events.peek().length === 0 && stream === null) void journal();
+    } catch (problem) {
+      if (!ended.aborted) data.error.value = problem;
+    }
+  }
+
+  async function changesAround() {
+    const [start, end] = extent(data);
+    if (!start) return;
+    const found = await absent(get("changes", { ...absolute(ms(start), ms(end)), limit: 500 }, ended)).catch(() => null);
+    data.changes.value = found?.changes ?? [];
+  }
+
+  async function journal() {
+    const found = await absent(get(`${at}/journal`, { limit: 10_000 }, ended)).catch(() => null);
+    if (found?.events) data.events.value = found.events;
+  }
+
+  function watch() {
+    if (stream !== null) return;
+    stream = new AbortController();
+    let revision = "";
+    void follow(`${at}/stream`, {
+      signal: stream.signal,
+      state: (now) => (data.following.value = now),
+      on: ({ id: key, data: event }) => {
+        const mine = key.split(".")[0];
+        data.events.value = mine === revision ? [...data.events.peek(), event] : [event];
+        revision = mine;
+      },
+    });
+  }
+
+  let later = 0;
+  const soon = () => {
+    clearTimeout(later);
+    later = setTimeout(reload, 100);
+  };
+  hear("incident", (event) => {
+    if ((event?.record?.id ?? event?.incident ?? event?.id) === id) soon();
+  });
+  hear("back", soon);
+  onEnd(() => {
+    clearTimeout(later);
+    stream?.abort();
+  });
+  void reload();
+  return data;
+}
+
+/** What is not there is no failure: an incident without a diagnosis yet. @param {Promise<any>} asked */
+async function absent(asked) {
+  try {
+    return await asked;
+  } catch (problem) {
+    if (problem instanceof ApiError && [400, 404, 409, 422].includes(problem.status)) return null;
+    throw problem;
+  }
+}
+
+/** From the baseline to the end of the incident, ns. @param {Data} data @returns {[number, number]} */
+export function extent(data) {
+  const seen = data.diagnosis.peek()?.incident;
+  const record = data.record.peek();
+  const start = Math.min(...[seen?.baseline[0], record?.baseline?.[0], record?.onset_ns].filter((at) => typeof at === "number"));
+  const end = Math.max(...[seen?.window[1], record?.window?.[1], record?.ended_ns].filter((at) => typeof at === "number"));
+  return Number.isFinite(start) && Number.isFinite(end) ? [start, end] : [0, 0];
+}

@@ -1,0 +1,107 @@
+"""Log lines, their distinct bodies, changes, and the keys of attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from aetia.model.errors import UsageError
+from aetia.model.window import Window
+from aetia.store._duck_filters import conditions
+from aetia.store._duck_question import Question, checked_limit, is_text, text
+from aetia.store.backend import BodyRow, ChangeRow, Filter, LogRow, Logs
+
+_PLAIN = ", ".join(
+    f"coalesce({name}, '') AS {name}" for name in ("service", "severity", "body", "trace_id", "span_id", "instance")
+)
+_ORDER = "t DESC, service, severity, body, trace_id, span_id"
+
+
+def logs(question: Question, window: Window, filters: Sequence[Filter], limit: int, cursor: str) -> Logs:
+    """Newest first. The cursor is the time of the last line given and how many of that time were given."""
+    checked_limit(limit)
+    last, given = _position(cursor)
+    wanted = conditions(question, "logs", filters)
+    if last is not None:
+        window = Window(window.start_ns, max(min(window.end_ns, last + 1), window.start_ns))
+    hot = question.full_rows("logs", window, wanted.promoted) if question.snapshot.hot["logs"].num_rows else ""
+    columns = f"epoch_ns(time) AS t, {_PLAIN}, attributes"
+    source = question.rows("logs", columns, window, wanted.all, within=hot)
+    rows = question.fetch(f"SELECT * FROM {source} ORDER BY {_ORDER} LIMIT {given + limit + 1}")
+    page = rows[given : given + limit]
+    more = len(rows) > given + limit
+    return Logs(
+        rows=tuple(
+            LogRow(
+                time_ns=t, service=text(service), severity=text(severity), body=text(body), trace_id=text(trace),
+                span_id=text(span), instance=text(instance), attributes=attributes or {},
+            )
+            for t, service, severity, body, trace, span, instance, attributes in page
+        ),
+        cursor=_cursor(page[-1][0], rows[: given + limit]) if more and page else "",
+    )  # fmt: skip
+
+
+def _cursor(last: int, rows: Sequence[Sequence[object]]) -> str:
+    return f"{last}:{sum(row[0] == last for row in rows)}"
+
+
+def _position(cursor: str) -> tuple[int | None, int]:
+    if not cursor:
+        return None, 0
+    last, _, given = cursor.partition(":")
+    if not (len(cursor) < 64 and cursor.isascii() and last.lstrip("-").isdigit() and given.isdigit()):
+        raise UsageError("This is no cursor of a page of logs; give the one that came with the page before.")
+    return int(last), int(given)
+
+
+def bodies(
+    question: Question, window: Window, before: Window | None, service: str | None, limit: int
+) -> tuple[BodyRow, ...]:
+    columns = "coalesce(service, '') AS service, coalesce(severity, '') AS severity, body"
+    where = "coalesce(body, '') <> ''"
+    if service is not None:
+        where += f" AND {is_text(question, 'service', service)}"
+    now = question.rows("logs", f"{columns}, epoch_ns(time) AS t", window, where)
+    sql = (
+        f"SELECT service, severity, body, count(*) AS n, min(t) AS first, max(t) AS last FROM {now} GROUP BY ALL "
+        f"ORDER BY n DESC, service, severity, body LIMIT {checked_limit(limit)}"
+    )
+    if before is None:
+        rows = question.fetch(f"SELECT service, severity, body, n, 0, first, last FROM ({sql})")
+    else:
+        then = question.rows("logs", columns, before, where)
+        rows = question.fetch(
+            f"WITH now AS MATERIALIZED ({sql}), earlier AS (SELECT service, severity, body, count(*) AS before "
+            f"FROM {then} SEMI JOIN now USING (service, severity, body) GROUP BY ALL) "
+            "SELECT service, severity, body, n, coalesce(before, 0), first, last FROM now LEFT JOIN earlier "
+            "USING (service, severity, body) ORDER BY n DESC, service, severity, body"
+        )
+    return tuple(
+        BodyRow(
+            service=text(owner), severity=text(severity), body=body, count=n, before=earlier, first_ns=first,
+            last_ns=last,
+        )
+        for owner, severity, body, n, earlier, first, last in rows
+    )  # fmt: skip
+
+
+def changes(question: Question, window: Window, limit: int) -> tuple[ChangeRow, ...]:
+    names = ("kind", "service", "description", "attributes")
+    plain = ", ".join(f"coalesce({name}, '') AS {name}" for name in names)
+    source = question.rows("changes", f"epoch_ns(time) AS t, {plain}", window)
+    rows = question.fetch(
+        f"SELECT * FROM (SELECT * FROM {source} ORDER BY t DESC, kind DESC, service DESC, description DESC "
+        f"LIMIT {checked_limit(limit)}) ORDER BY t, kind, service, description"
+    )
+    return tuple(
+        ChangeRow(time_ns=t, kind=kind, service=text(service), description=text(said), attributes=text(attributes))
+        for t, kind, service, said, attributes in rows
+    )
+
+
+def attribute_keys(question: Question, window: Window, signal: Literal["spans", "logs"], limit: int) -> tuple[str, ...]:
+    hot = question.full_rows(signal, window) if question.snapshot.hot[signal].num_rows else ""
+    source = question.rows(signal, "unnest(map_keys(attributes)) AS key", window, within=hot)
+    rows = question.fetch(f"SELECT DISTINCT key FROM {source} ORDER BY key LIMIT {checked_limit(limit)}")
+    return tuple(row[0] for row in rows)

@@ -1,0 +1,135 @@
+"""The embedded store's answers: DuckDB over Parquet parts and hot rows.
+
+Every question sees one snapshot, in which each acknowledged row is exactly once, in a part file or among the hot rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from aetia.model.stored import SIGNALS
+from aetia.model.tables import Telemetry
+from aetia.model.window import Window
+from aetia.store import _duck_cohorts, _duck_edges, _duck_lines, _duck_points, _duck_red, _duck_traces, _duck_window
+from aetia.store._duck_engine import Engine
+from aetia.store._duck_question import Reading, asked
+from aetia.store.backend import (
+    Aggregate,
+    BodyRow,
+    ChangeRow,
+    Cohorts,
+    EdgeRow,
+    Extent,
+    Filter,
+    HeatMap,
+    Logs,
+    MetricRow,
+    MetricSeries,
+    OperationRow,
+    Selection,
+    Series,
+    ServiceRow,
+    Spans,
+    Text,
+    TraceOrder,
+    Traces,
+)
+
+
+class DuckBackend:
+    """`Backend` on a store that gives snapshots. Safe to use from several threads; close it before the store.
+
+    `cache` is a file that may be deleted while nothing runs; without one everything is in memory. `folders` hold the
+    part files, by default the folder of the cache.
+    """
+
+    def __init__(self, store: Reading, cache: Path | None = None, *, folders: Sequence[Path] = ()) -> None:
+        self._store = store
+        self._engine = Engine(cache, folders or ([cache.parent] if cache else []))
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def extents(self) -> tuple[Extent, ...]:
+        with asked(self._engine, self._store, None, SIGNALS) as question:
+            return _duck_window.extents(question)
+
+    def services(self, window: Window, limit: int = 1000) -> tuple[ServiceRow, ...]:
+        with asked(self._engine, self._store, window, ("spans",)) as question:
+            return _duck_red.services(question, window, limit)
+
+    def operations(self, window: Window, service: Text = None, limit: int = 200) -> tuple[OperationRow, ...]:
+        with asked(self._engine, self._store, window, ("spans",)) as question:
+            return _duck_red.operations(question, window, service, limit)
+
+    def red(self, window: Window, step_ns: int, service: Text = None, name: Text = None) -> Series:
+        with asked(self._engine, self._store, window, ("spans",)) as question:
+            return _duck_red.red(question, window, step_ns, service, name)
+
+    def topology(self, window: Window, limit: int = 2000) -> tuple[EdgeRow, ...]:
+        around = _duck_edges.around(window)
+        with asked(self._engine, self._store, around, ("spans",)) as question:
+            return _duck_edges.topology(question, window, limit)
+
+    def traces(
+        self, window: Window, *, filters: Sequence[Filter] = (), order: TraceOrder = "newest", limit: int = 50,
+        cursor: str = "",
+    ) -> Traces:  # fmt: skip
+        with asked(self._engine, self._store, window, ("spans",)) as question:
+            return _duck_traces.traces(question, window, filters, order, limit, cursor)
+
+    def trace(self, trace_id: str, *, limit: int = 10_000) -> Spans:
+        with asked(self._engine, self._store, None, ("spans",)) as question:
+            return _duck_traces.trace(question, trace_id, limit)
+
+    def trace_table(self, trace_id: str) -> Telemetry:
+        with asked(self._engine, self._store, None, ("spans",)) as question:
+            return Telemetry(spans=_duck_traces.trace_table(question, trace_id))
+
+    def logs(self, window: Window, *, filters: Sequence[Filter] = (), limit: int = 100, cursor: str = "") -> Logs:
+        with asked(self._engine, self._store, window, ("logs",)) as question:
+            return _duck_lines.logs(question, window, filters, limit, cursor)
+
+    def bodies(
+        self, window: Window, before: Window | None = None, *, service: Text = None, limit: int = 10_000
+    ) -> tuple[BodyRow, ...]:
+        both = window if before is None else Window(
+            min(window.start_ns, before.start_ns), max(window.end_ns, before.end_ns)
+        )  # fmt: skip
+        with asked(self._engine, self._store, both, ("logs",)) as question:
+            return _duck_lines.bodies(question, window, before, service, limit)
+
+    def metric_names(self, window: Window, *, service: Text = None, limit: int = 500) -> tuple[MetricRow, ...]:
+        with asked(self._engine, self._store, window, ("metrics",)) as question:
+            return _duck_points.metric_names(question, window, service, limit)
+
+    def metric(
+        self, window: Window, name: str, *, step_ns: int, service: Text = None, aggregate: Aggregate = "avg",
+        limit: int = 50,
+    ) -> tuple[MetricSeries, ...]:  # fmt: skip
+        with asked(self._engine, self._store, window, ("metrics",)) as question:
+            return _duck_points.metric(question, window, name, step_ns, service, aggregate, limit)
+
+    def heat_map(self, window: Window, step_ns: int, *, service: Text = None, name: Text = None) -> HeatMap:
+        with asked(self._engine, self._store, window, ("spans",)) as question:
+            return _duck_red.heat_map(question, window, step_ns, service, name)
+
+    def cohorts(self, chosen: Selection, *, most_keys: int = 60, most_values: int = 50) -> Cohorts:
+        with asked(self._engine, self._store, chosen.window, ("spans",)) as question:
+            return _duck_cohorts.cohorts(question, chosen, most_keys, most_values)
+
+    def changes(self, window: Window, limit: int = 1000) -> tuple[ChangeRow, ...]:
+        with asked(self._engine, self._store, window, ("changes",)) as question:
+            return _duck_lines.changes(question, window, limit)
+
+    def attribute_keys(
+        self, window: Window, signal: Literal["spans", "logs"] = "spans", limit: int = 500
+    ) -> tuple[str, ...]:
+        with asked(self._engine, self._store, window, (signal,)) as question:
+            return _duck_lines.attribute_keys(question, window, signal, limit)
+
+    def telemetry(self, window: Window, *, most_spans: int = 1_000_000) -> Telemetry:
+        with asked(self._engine, self._store, window, SIGNALS) as question:
+            return _duck_window.telemetry(question, window, most_spans)

@@ -1,0 +1,76 @@
+"""The worker process of the store (`python -m aetia.store.worker`): it decodes, sorts, compresses and merges, so that
+the process that takes requests does not have to. One job at a time, one JSON line in, one out.
+
+It only ever writes into the scratch folder of its job; the store puts files in their places (`commits.py`). When its
+input ends, because the store is gone, it ends at once.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import resource
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+import msgspec
+
+from aetia.store.jobs import Answer, CompactJob, Done, Failed, Job, MergeJob
+
+_NICE = 10
+
+
+def main() -> int:
+    os.nice(_NICE)
+    jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(jobs,), daemon=True).start()
+    while True:
+        answer = run(jobs.get())
+        sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+        sys.stdout.buffer.flush()
+        _give_back_memory()
+
+
+def _read(jobs: queue.SimpleQueue[Job]) -> None:
+    for line in sys.stdin.buffer:
+        jobs.put(msgspec.json.decode(line, type=Job))
+    os._exit(0)
+
+
+def run(job: Job) -> Answer:
+    """Do a job. Whatever fails is an answer, and leaves nothing in the scratch folder."""
+    from aetia.store.compaction import BadPart, compact, merge
+
+    began = _cpu_seconds()
+    scratch = Path(job.folder, job.scratch)
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        done = compact(job) if isinstance(job, CompactJob) else merge(job)
+        return msgspec.structs.replace(done, cpu_s=_cpu_seconds() - began)
+    except BadPart as error:
+        failed = Failed(problem=str(error), bad_part=error.path)
+    except OSError as error:
+        failed = Failed(problem=str(error), errno=error.errno or 0)
+    except Exception as error:  # noqa: BLE001 - one job must not end the worker; the store is told
+        failed = Failed(problem=f"{type(error).__name__}: {error}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    return failed
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _give_back_memory() -> None:
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+
+
+__all__ = ["Done", "MergeJob", "main", "run"]
+
+if __name__ == "__main__":
+    sys.exit(main())
