@@ -59,6 +59,7 @@ class Operation:
     answers: Answer
     example: Mapping[str, Any]
     produces: tuple[str, ...]
+    open: bool = False
 
     @property
     def in_path(self) -> tuple[str, ...]:
@@ -68,9 +69,15 @@ class Operation:
     @property
     def several(self) -> frozenset[str]:
         """Arguments that may be given several times."""
+        return frozenset(
+            item.encode_name for item in self._fields if isinstance(_plain(item.type), msgspec.inspect.VarTupleType)
+        )
+
+    @property
+    def _fields(self) -> tuple[msgspec.inspect.Field, ...]:
         held = msgspec.inspect.type_info(self.params)
         assert isinstance(held, msgspec.inspect.StructType)
-        return frozenset(item.encode_name for item in held.fields if _is_tuple(item.type))
+        return held.fields
 
     def parsed(self, given: Mapping[str, Any]) -> msgspec.Struct:
         """The arguments as a struct. Query and path hold texts, so numbers are read from texts except in a body.
@@ -79,6 +86,7 @@ class Operation:
         """
         fields = msgspec.structs.fields(self.params)
         known = {item.encode_name for item in fields}
+        given = {name: value for name, value in given.items() if name in known} if self.open else given
         for name in given:
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1, 0.5)
@@ -87,6 +95,10 @@ class Operation:
                     "bad_request", f"'{name[:80]}' is no argument of {self.name}; known are {listed}.", asked=given,
                     try_=f"'{near[0]}'" if near else "",
                 )  # fmt: skip
+        if self.method != "POST":
+            for item in self._fields:  # a text `null` would be read as none at all
+                if str(given.get(item.encode_name, "")).lower() == "null" and not _takes_text(item.type):
+                    raise Refused("bad_request", f"'{item.encode_name}' is null; leave it out instead.", asked=given)
         try:
             return msgspec.convert(dict(given), self.params, strict=self.method == "POST")
         except msgspec.ValidationError as error:
@@ -98,13 +110,13 @@ _HELD: dict[str, Operation] = {}
 
 def operation(
     *, path: str, scope: Scope, summary: str, name: str = "", method: Method = "GET",
-    example: Mapping[str, Any] | None = None, produces: tuple[str, ...] = (),
+    example: Mapping[str, Any] | None = None, produces: tuple[str, ...] = (), open: bool = False,
 ) -> Callable[[Answer], Answer]:  # fmt: skip
     """Register a function `(state, params) -> answer` under `/api/v1` + path.
 
     Its annotations are the schema, its docstring the description, the fields of the params (with their
     `msgspec.Meta`) the arguments. `example` are arguments that a reader may try. `produces` are media types of answers
-    that are `Raw`.
+    that are `Raw`. An `open` operation ignores arguments that it does not know: its callers are programs of others.
     """
 
     def register(function: Answer) -> Answer:
@@ -116,6 +128,7 @@ def operation(
             name=called, method=method, path=PREFIX + path, scope=scope, summary=summary,
             words=inspect.getdoc(function) or "", group=function.__module__.rpartition(".")[2], params=hints["params"],
             answer=hints["return"], answers=function, example=dict(example or {}), produces=produces,
+            open=open,
         )  # fmt: skip
         return function
 
@@ -135,10 +148,17 @@ def readable(error: str) -> str:
     return (f"{path}: {what[:1].lower()}{what[1:]}" if path else what) + "."
 
 
-def _is_tuple(kind: msgspec.inspect.Type) -> bool:
+def _plain(kind: msgspec.inspect.Type) -> msgspec.inspect.Type:
     while isinstance(kind, msgspec.inspect.Metadata):
         kind = kind.type
-    return isinstance(kind, msgspec.inspect.VarTupleType)
+    return kind
+
+
+def _takes_text(kind: msgspec.inspect.Type) -> bool:
+    plain = _plain(kind)
+    if isinstance(plain, msgspec.inspect.UnionType):
+        return any(_takes_text(item) for item in plain.types)
+    return isinstance(plain, msgspec.inspect.StrType)
 
 
 def _types() -> dict[str, Any]:
