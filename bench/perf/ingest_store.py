@@ -70,8 +70,8 @@ def main() -> int:
                 best_compact = max(best_compact, spans / compaction)
                 size = store.stats().signals["spans"].bytes
                 print(
-                    f"{spans:,} spans, {sum(map(len, bodies)) / spans:.0f} bytes each: ingest {spans / cpu:,.0f} per CPU "
-                    f"second ({spans / wall:,.0f} per second), compaction {spans / compaction:,.0f} per CPU second, "
+                    f"{spans:,} spans, {sum(map(len, bodies)) / spans:.0f} bytes each: ingest {spans / cpu:,.0f} per "
+                    f"CPU second ({spans / wall:,.0f} a second), compaction {spans / compaction:,.0f} per CPU second, "
                     f"merging {work['merge'].rows / max(work['merge'].cpu_s, 1e-9):,.0f}; "
                     f"{size / spans:.0f} bytes a span in Parquet"
                 )

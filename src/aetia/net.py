@@ -11,8 +11,10 @@ Proxies of the environment are not used. An exchange ends at its deadline, howev
 from __future__ import annotations
 
 import base64
+import functools
 import http.client
 import ipaddress
+import os
 import queue
 import re
 import socket
@@ -24,6 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urljoin, urlsplit
 
@@ -375,8 +378,16 @@ def _secured(line: socket.socket, target: _Target) -> socket.socket:
     the host's."""
     if target.scheme != "https":
         return line
-    context = ssl.create_default_context()
-    return context.wrap_socket(line, server_hostname=target.host, do_handshake_on_connect=False)
+    authorities = os.environ.get("SSL_CERT_FILE", "")
+    changed = Path(authorities).stat().st_mtime_ns if authorities and Path(authorities).is_file() else 0
+    return _context(authorities, changed).wrap_socket(line, server_hostname=target.host, do_handshake_on_connect=False)
+
+
+@functools.lru_cache(maxsize=4)
+def _context(authorities: str, changed_ns: int) -> ssl.SSLContext:
+    """Trust in the machine's authorities, or in those of a file; loading them takes longer than most requests."""
+    del authorities, changed_ns  # OpenSSL reads the variable itself; they only tell one trust from another
+    return ssl.create_default_context()
 
 
 def _hang_up(held: Sequence[socket.socket]) -> None:

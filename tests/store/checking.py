@@ -19,7 +19,9 @@ _ORACLES: dict[int, Oracle] = {}
 
 
 def oracle(sample: Sample) -> Oracle:
-    return _ORACLES.setdefault(id(sample), Oracle(sample))
+    if id(sample) not in _ORACLES:
+        _ORACLES[id(sample)] = Oracle(sample)
+    return _ORACLES[id(sample)]
 
 
 def on_sample(check: Check) -> Check:
@@ -59,3 +61,11 @@ def quantiles_are(got: tuple[float | None, ...], rows: list[Row], at: tuple[floa
             assert value is None
         else:
             assert value is not None and span[0] <= value <= span[1], (value, q, span)
+
+
+def widened(window: Window) -> Window:
+    """The window of a topology: whole steps of 10 s."""
+    step = 10 * SECOND
+    if window.end_ns == window.start_ns:
+        return window
+    return Window(window.start_ns // step * step, -(-window.end_ns // step) * step)

@@ -76,6 +76,10 @@ class Chdb:
         import chdb.session
 
         self.session = chdb.session.Session()
+        # Hundreds of different statements over few rows: compiling them costs more than running them.
+        for setting in ("expressions", "aggregate_expressions", "sort_description", "regular_expressions"):
+            self.query(f"SET compile_{setting} = 0")
+        self.query("SET max_threads = 1")
 
     def close(self) -> None:
         self.session.close()
@@ -166,14 +170,14 @@ def _placed(row: dict[str, Any]) -> dict[str, Any]:
         ("service.name", "service"), ("k8s.pod.name", "instance"), ("service.version", "version"),
         ("deployment.environment.name", "environment"),
     ):  # fmt: skip
-        if row[column]:
+        if row[column] and row[column] != "unknown_service":
             resource[key] = row[column]
     instance = semconv.first(resource, semconv.INSTANCE_KEYS)
     return row | {"instance": instance, "resource": _json(resource), "attributes": dict(row["attributes"] or ())}
 
 
 def _carried_span(row: dict[str, Any]) -> dict[str, Any]:
-    row = _placed(row)
+    row = _placed(row | {"service": row["service"] or "unknown_service"})
     attributes = row["attributes"]
     if row["status_code"]:
         attributes[semconv.CODE_KEYS[0]] = row["status_code"]

@@ -18,9 +18,10 @@ from aetia.store.store import Settings, Snapshot, Store
 
 T0 = 1_770_000_000 * 10**9
 """2026-02-02 02:40 UTC."""
-QUIET = Settings(compact=False, segment_seconds=3600.0, min_free_bytes=0)
+QUIET = Settings(compact=False, worker_process=False, segment_seconds=3600.0, min_free_bytes=0)
 """Nothing happens unless it is asked for."""
-SMALL = Settings(segment_bytes=MIB // 16, segment_seconds=0.2, min_free_bytes=0)
+WORKER = Settings(compact=False, segment_seconds=3600.0, min_free_bytes=0)
+SMALL = Settings(group_bytes=MIB // 64, segment_bytes=MIB // 16, segment_seconds=0.2, min_free_bytes=0)
 
 
 def spans(request: int, count: int = 4, *, at_ns: int = T0, exception: bool = False) -> bytes:

@@ -97,7 +97,7 @@ def test_an_exported_window_is_a_case_with_all_rows_and_attributes(folder: Path,
     with Store.open(folder, read_only=True) as store:
         done = store.export(DAY, tmp_path / "case")
         assert done.rows == store.stats().rows and done.problems == ()
-    (loaded,) = CaseReader().read(tmp_path / "case", full=True)
+    loaded = CaseReader().load(tmp_path / "case", full=True)
     spans_ = loaded.telemetry.spans.to_pydict()
     assert sorted(spans_["attributes"]) == sorted(
         f'{{"request":"{n}"}}' for n in (*range(4), 4, 5, 6) for _ in range(4)

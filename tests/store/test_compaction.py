@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from store_requests import QUIET, SMALL, T0, column, files, fill, logs, metrics, spans, stored
+from store_requests import QUIET, SMALL, T0, WORKER, column, files, fill, logs, metrics, spans, stored
 
 from aetia.model.stored import SIGNALS, STORED
 from aetia.model.window import Window
@@ -196,7 +196,7 @@ def test_a_start_finishes_or_discards_what_was_interrupted(step: str, half_compa
 
 
 def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
-    with Store.open(tmp_path, settings=QUIET) as store:
+    with Store.open(tmp_path, settings=WORKER) as store:
         fill(store, range(3))
         store.compact()
         pid = store.stats().worker_pid
@@ -209,7 +209,7 @@ def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
 
 
 def test_the_worker_ends_with_the_store(tmp_path: Path) -> None:
-    store = Store.open(tmp_path, settings=QUIET)
+    store = Store.open(tmp_path, settings=WORKER)
     fill(store, range(3))
     store.compact()
     pid = store.stats().worker_pid

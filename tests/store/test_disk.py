@@ -3,13 +3,14 @@ and it goes on by itself when there is room again."""
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from store_requests import MIB, QUIET, spans, stored
+from store_requests import MIB, QUIET, files, spans, stored
 
 from aetia.model.errors import StoreError, StoreFull
 from aetia.store import writer
@@ -84,7 +85,7 @@ def test_a_compaction_without_room_leaves_the_journal_as_it_is(disk: Path) -> No
     ballast = disk / "ballast"
     with Store.open(disk / "data", settings=QUIET) as store:
         done, _ = append_until_refused(store, 0)
-        with pytest.raises(StoreError, match="could not be compacted|cannot be written"):
+        with pytest.raises(StoreError, match=r"could not be compacted|cannot be written"):
             store.compact()
         assert set(stored(store)) == set(done) and "could not be compacted" in store.stats().failing
     del ballast
@@ -106,6 +107,7 @@ def test_a_folder_that_cannot_be_written_can_be_read(disk: Path) -> None:
             store.append("spans", spans(number, BATCH)).result(10)
         store.compact()
         store.append("spans", spans(3, BATCH)).result(10)
+    del store  # its hot tables hold the segment open
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     with pytest.raises(StoreError, match=r"read-only file system; choose a folder that can be written, or open it for"):
         Store.open(disk / "data")
@@ -116,17 +118,34 @@ def test_a_folder_that_cannot_be_written_can_be_read(disk: Path) -> None:
         assert store.check().sound
 
 
-def test_a_disk_that_becomes_read_only_refuses_and_goes_on(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_journal_that_cannot_be_written_refuses_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "_FIRST_RETRY_S", 0.1)
-    with Store.open(disk / "data", settings=changed(QUIET, segment_seconds=0.0)) as store:
-        store.append("spans", spans(0, BATCH)).result(10)
-        writer_ = store._writer
-        assert writer_ is not None
-        writer_.roll()
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        with pytest.raises(StoreError, match="read-only file system; what is stored is served"):
-            store.append("spans", spans(1, BATCH)).result(10)
+    with Store.open(tmp_path, settings=QUIET) as store:
+        store.append("spans", spans(0)).result(10)
+        store.compact()
+        (tmp_path / "journal").rename(tmp_path / "gone")
+        with pytest.raises(StoreError, match="no such file or directory; what is stored is served"):
+            store.append("spans", spans(1)).result(10)
         assert set(stored(store)) == {0}
-        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+        (tmp_path / "gone").rename(tmp_path / "journal")
         append_until_taken(store, 1)
-        assert stored(store) == {0: BATCH, 1: BATCH}
+        assert stored(store) == {0: 4, 1: BATCH}
+
+
+def test_a_write_that_stops_in_the_middle_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system lets a file grow to a limit and no further."""
+    monkeypatch.setattr(writer, "_FIRST_RETRY_S", 0.1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Store.open(tmp_path, settings=QUIET) as store:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+        try:
+            done, refused = append_until_refused(store, 0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert isinstance(refused, StoreFull) and "file too large" in str(refused)
+        (segment,) = files(tmp_path, "journal/*.seg")
+        assert segment.stat().st_size < 200_000  # cut back to the last acknowledged request
+        append_until_taken(store, done[-1] + 1)
+    with Store.open(tmp_path, settings=QUIET) as store:
+        assert stored(store) == dict.fromkeys((*done, done[-1] + 1), BATCH)
+        assert store.stats().problems == ()

@@ -80,11 +80,19 @@ def shelf(folder: Path, rows: Sample, parts: int, hot_share: float) -> Shelf:
     return Shelf(folder, files, hot)
 
 
-@pytest.fixture(scope="module", params=["parts", "hot", "mixed"])
+@pytest.fixture(scope="module", params=["parts", "hot", "mixed", "counted", "half-counted"])
 def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckBackend]:
+    """The same rows as young parts, as hot rows, and counted, with and without younger ones beside them."""
     folder = tmp_path_factory.mktemp(request.param)
-    parts, hot_share = {"parts": (5, 0.0), "hot": (0, 1.0), "mixed": (3, 0.4)}[request.param]
-    backend = DuckBackend(shelf(folder, sample(), parts, hot_share), folder / "cache.duckdb")
+    parts, hot_share = {"parts": (5, 0.0), "hot": (0, 1.0), "counted": (7, 0.0)}.get(request.param, (4, 0.3))
+    held = shelf(folder, sample(), parts, hot_share)
+    backend = DuckBackend(held, folder / "cache.duckdb", background=False)
+    every = held.parts["spans"]
+    if request.param == "half-counted":
+        held.parts["spans"] = every[::2]
+    if request.param.endswith("counted"):
+        assert backend.catch_up() == len(held.parts["spans"])
+    held.parts["spans"] = every
     yield backend
     backend.close()
 

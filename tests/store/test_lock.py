@@ -44,7 +44,7 @@ def test_a_second_process_is_told_who_the_first_is_and_a_dead_one_never_blocks(t
 
 def test_the_address_can_be_told_later(store: Store, tmp_path: Path) -> None:
     store.announce("http://127.0.0.1:9")
-    with pytest.raises(StoreLocked, match="http://127.0.0.1:9"):
+    with pytest.raises(StoreLocked, match=r"http://127\.0\.0\.1:9"):
         Store.open(tmp_path / "data")
 
 

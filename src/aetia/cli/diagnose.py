@@ -138,7 +138,7 @@ def diagnose(
 
 def _check_sources(source: tuple[str, ...], live: Live) -> None:
     if not source and not live.sources:
-        raise UsageError("no source was given; name a folder or a file with telemetry, or --from KIND=URL.")
+        raise UsageError("no SOURCE was given; name a folder or a file with telemetry, or --from KIND=URL.")
     if live.keep is not None:
         if not live.sources:
             raise UsageError("--keep needs --from: what was read from files is kept already.")

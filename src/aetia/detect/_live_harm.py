@@ -17,6 +17,8 @@ RECENT_NS = 300_000_000_000
 
 def breach_of(look: Look, track: Track, end_ns: int) -> SliBreach:
     """One broken SLI in numbers, over that part of its time which is looked at (the last minutes of a long one)."""
+    if track.promised is not None:
+        return track.promised
     group = look.base.grouping.index.get(track.entity)
     bins = _bins(look, track.onset_ns, end_ns)
     seconds = max(len(bins), 1) * look.data.step_ns / 1e9
@@ -64,7 +66,7 @@ def weighed_share(look: Look, tracks: Sequence[Track], start_ns: int, end_ns: in
     lost = weighed = 0.0
     for one in {track.entity for track in tracks}:
         group = look.base.grouping.index.get(one)
-        mine = {track.sli: track for track in tracks if track.entity == one}
+        mine = {track.sli: track for track in tracks if track.entity == one and track.promised is None}
         requests = float(look.count[group, bins].sum()) if group is not None else 0.0
         if "throughput" in mine:
             told = bins[look.data.whole[bins]]

@@ -13,9 +13,11 @@ from aetia.detect._live_usual import Base
 from aetia.detect._requests import RECOVERED, Harm, Sli, Usual
 from aetia.detect._scan import GOOD_BINS_TO_CLOSE, sharpened
 from aetia.detect.latency import MIN_SLOW_SHARE
+from aetia.detect.objectives import Burning
 from aetia.detect.success import harmful_share
+from aetia.model.diagnosis import SliBreach
 from aetia.model.entity import Entity
-from aetia.signals.frames import F64, I64, Bool
+from aetia.signals.frames import F64, Bool
 from aetia.signals.stats import binomial_p
 
 OVERWHELMING_P = 1e-20
@@ -25,6 +27,7 @@ STILL_P = 1e-3
 MERGE_NS = 60_000_000_000
 FORGET_LOOKS = 3
 IDLE_NS = 600_000_000_000
+SHARPEN_BINS = 24
 YOUNG_NS = 120_000_000_000
 """As long as a harm is young, its onset is told again at every look."""
 
@@ -58,6 +61,8 @@ class Track(msgspec.Struct, kw_only=True):
     missed: int = 0
     confirmed_ns: int | None = None
     ended_ns: int | None = None
+    promised: SliBreach | None = None
+    """What an objective says of it, where it is one that is broken."""
 
 
 class Episode(msgspec.Struct, kw_only=True):
@@ -92,10 +97,28 @@ class Tracks:
                 track.looks = 0
                 track.missed += 1
             if track.confirmed_ns is not None:
-                follow(look, track)
+                if track.promised is None:
+                    follow(look, track)
             elif track.missed >= FORGET_LOOKS:
                 del self.tracks[key]
         self._assign(look.now_ns, related)
+
+    def promise(self, burning: Iterable[Burning], now_ns: int, related: Callable[[Entity, Entity], bool]) -> None:
+        """Follow which objectives are broken; what the search has found by itself already needs none."""
+        found: dict[tuple[Entity, Sli], Burning] = {(one.breach.entry, one.breach.sli): one for one in burning}
+        for key, one in found.items():
+            track = self.tracks.get(key)
+            if track is None or track.confirmed_ns is None or track.promised is not None:
+                track = track or Track(entity=key[0], sli=key[1], quantile=1, onset_ns=one.breach.onset_ns,
+                                       last_bad_ns=one.last_ns, p=0.0)  # fmt: skip
+                track.confirmed_ns = track.confirmed_ns or now_ns
+                track.promised, track.ended_ns = one.breach, None
+                track.last_bad_ns = min(one.last_ns, now_ns)
+                self.tracks[key] = track
+        for key, track in self.tracks.items():
+            if track.promised is not None and key not in found and track.ended_ns is None:
+                track.ended_ns = max(track.last_bad_ns, track.onset_ns + 1)
+        self._assign(now_ns, related)
 
     def _see(self, look: Look, key: tuple[Entity, Sli], harm: Harm) -> None:
         track = self.tracks.get(key)
@@ -227,14 +250,14 @@ def follow(look: Look, track: Track) -> None:
             track.ended_ns = track.last_bad_ns
         return
     places = np.flatnonzero(hot)
-    if len(places):
-        track.last_bad_ns = max(track.last_bad_ns, _last_bad(look, track, group, int(places[-1])))
     good = told.copy()
     good[: int(places[-1]) + 1 if len(places) else 0] = False
     good &= look.data.bin_start_ns >= track.onset_ns
     if int(good.sum()) >= GOOD_BINS_TO_CLOSE:
         last = _last_bad(look, track, group, int(places[-1])) if len(places) else track.last_bad_ns
         track.ended_ns = track.last_bad_ns = max(last, track.onset_ns + 1)
+    elif len(places):
+        track.last_bad_ns = max(track.last_bad_ns, int(look.data.bin_start_ns[places[-1]]) + look.data.step_ns)
 
 
 def _hot_bins(look: Look, track: Track, group: int) -> tuple[Bool | None, Bool | None]:
@@ -271,5 +294,11 @@ def _last_bad(look: Look, track: Track, group: int | None, place: int) -> int:
     if track.sli == "throughput" or group is None:
         return end
     rows, bad = bad_rows(look, group, track.sli, track.quantile)
-    times: I64 = look.data.time_ns[rows][bad & (look.data.bin[rows] <= place)]
-    return int(times[-1]) + 1 if len(times) else end
+    times, places = look.data.time_ns[rows], look.data.bin[rows]
+    # The change point: a request that fails by chance soon after is not the end.
+    inside = (places <= place) & (places > place - SHARPEN_BINS) & (times >= track.onset_ns)
+    if not bad[inside].any():
+        return end
+    share, _ = usual_share(look, group, track.sli, track.quantile)
+    _, last = sharpened(bad[inside].astype(np.float64), share)
+    return int(times[inside][last - 1]) + 1

@@ -30,6 +30,8 @@ COMPLETE = 0.9
 """Share of the requests by which a bin counts as complete; a loss is one of more than half."""
 USUAL_DELAY_NS, MOST_DELAY_NS = 10 * SECOND, 60 * SECOND
 TICKS = 36
+PATIENCE = 3
+"""Bins within which somebody is heard of again; who sends less often is no witness."""
 
 
 class Clocks:
@@ -179,12 +181,13 @@ class RollingWindow:
         """(bins from `low` on in which telemetry was seen or is known to have gone on, which of them are complete)."""
         low = max(low, self.newest - self.bins + 1)
         bins = np.arange(low, self.newest + 1)
-        delay = -(-self.delay_ns // self.step_ns)
         ended = (bins + 1) * self.step_ns <= now_ns - self.delay_ns
-        # A bin without spans was watched all the same if others were heard of later than its own would have come.
-        heard = self._heard[bins % self.bins]
-        after = np.concatenate([np.cumsum(heard[::-1])[::-1], np.zeros(delay + 1)])[delay + 1 :][: len(bins)] > 0
-        seen = self._seen[bins % self.bins] | (after & ended)
+        # A bin without spans was watched all the same if others were heard of then, and still later than its own would
+        # have come.
+        delay = -(-self.delay_ns // self.step_ns)
+        then = self._heard_in(bins, -1, 1)
+        after = self._heard_in(bins, delay + 1, delay + 1 + PATIENCE)
+        seen = self._seen[bins % self.bins] | (then & after & ended)
         at = bins[seen]
         whole = ended[seen].copy()
         broken = np.flatnonzero(np.diff(at) > 1)
@@ -192,6 +195,14 @@ class RollingWindow:
         if len(at):
             whole[-1] &= bool(after[seen][-1])
         return at, whole
+
+    def _heard_in(self, bins: I64, low: int, high: int) -> Bool:
+        """Whether anything arrived in [bin + low, bin + high), for each bin."""
+        found = np.zeros(len(bins), np.bool_)
+        for shift in range(low, high):
+            there = (bins + shift <= self.newest) & (bins + shift > self.newest - self.bins)
+            found |= there & self._heard[(bins + shift) % self.bins]
+        return found
 
     def counts(self, group: I64, groups: int, bins: I64, *, failed: bool = False) -> F64:
         """Exact requests (or failed ones) of g groups in the given bins, (g, b); `group` is that of each operation,

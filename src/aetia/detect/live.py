@@ -16,13 +16,14 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from aetia.detect._live_entries import COLUMNS, EntryStream
+from aetia.detect._live_entries import COLUMNS, EntryStream, Taken
 from aetia.detect._live_harm import breach_of, weighed_share
 from aetia.detect._live_past import Past, Saved
-from aetia.detect._live_tracks import Episode, Look, Track, Tracks
+from aetia.detect._live_tracks import Episode, Look, Tracks
 from aetia.detect._live_usual import Base, at_this_hour
 from aetia.detect._live_window import RollingWindow
 from aetia.detect._requests import MAX_LOAD_FACTOR, Stream, find_in_stream
+from aetia.detect.objectives import Budgets, Objective
 from aetia.detect.severity import level_of
 from aetia.model.diagnosis import SliBreach
 from aetia.model.entity import Entity
@@ -62,6 +63,9 @@ class LiveSettings(msgspec.Struct, frozen=True, kw_only=True):
     baseline_s: int = 600
     """The healthy time before an incident that it is compared with, at most."""
     save_s: int = 300
+    ignore_services: tuple[str, ...] = ()
+    """Services whose requests are never judged."""
+    objectives: tuple[Objective, ...] = ()
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +123,7 @@ class LiveSli:
         )
         self._tracks = Tracks(settings.looks_to_open, settings.remember_s * SECOND)
         self._past = Past(settings.refresh_s * SECOND, settings.warmup_s * SECOND, settings.guard_s * SECOND)
+        self._budgets = Budgets(settings.objectives)
         self._folder = folder
         self._saved_ns = 0
         if folder is not None:
@@ -156,20 +161,29 @@ class LiveSli:
     def tick(self, now_ns: int) -> tuple[Candidate, ...]:
         """Take in what was added and say which incidents there are, those that are over lately included; every 5 s."""
         table, heard = self._drain()
-        taken = self._stream.take(table, now_ns)
+        taken = self._judged(self._stream.take(table, now_ns))
         operations = self._stream.operations
         self._window.add(taken, now_ns, len(operations), len(self._stream.sources), heard=heard)
+        self._budgets.add(taken.entries, operations, now_ns)
         self._past.refresh(self._window, operations, self._tracks, now_ns)
         base = self._past.base
         look = self._look(base, now_ns) if base is not None else None
-        found: tuple[Candidate, ...] = ()
         if look is not None:
             harms = find_in_stream(look.data, look.usual, self._as_stream(look))
             self._tracks.update(look, harms, self.related)
-            found = tuple(self._candidate(look, episode) for episode in self._tracks.episodes)
+        self._tracks.promise(self._budgets.burning(), now_ns, self.related)
+        found = tuple(self._candidate(look, episode, now_ns) for episode in self._tracks.episodes)
         if self._folder is not None and now_ns - self._saved_ns >= self.settings.save_s * SECOND:
             self.save(now_ns)
         return found
+
+    def _judged(self, taken: Taken) -> Taken:
+        """What a tick brought, without the requests of services that are not judged."""
+        if not self.settings.ignore_services:
+            return taken
+        ignored = np.array([name in self.settings.ignore_services for name in self._stream.services.names], np.bool_)
+        wanted = ~ignored[taken.entries.service]
+        return taken._replace(entries=taken.entries.take(wanted), below=taken.below[wanted])
 
     def related(self, one: Entity, other: Entity) -> bool:
         """Whether two entry points belong to one service, or their requests reach a service in common."""
@@ -206,19 +220,24 @@ class LiveSli:
         looks = round(self.settings.false_alarms_days * 86_400 / self.settings.step_s)
         return Stream(looks=looks, count=look.count, least=look.base.least)
 
-    def _candidate(self, look: Look, episode: Episode) -> Candidate:
+    def _candidate(self, look: Look | None, episode: Episode, now_ns: int) -> Candidate:
         tracks = [self._tracks.tracks[key] for key in episode.tracks]
         onset = min(track.onset_ns for track in tracks)
         lasting = any(track.ended_ns is None for track in tracks)
         ended = None if lasting else max(track.ended_ns or 0 for track in tracks)
-        end = max(ended or look.now_ns, onset + 1)
-        breaches = [breach_of(look, track, track.ended_ns or look.now_ns) for track in tracks]
-        share = weighed_share(look, tracks, onset, end)
+        end = max(ended or now_ns, onset + 1)
+        breaches = [
+            breach_of(look, track, track.ended_ns or now_ns) if look is not None else track.promised for track in tracks
+        ]
+        share = weighed_share(look, tracks, onset, end) if look is not None else None
         reach = {code for track in tracks for code in self._reach(track.entity)}
+        met = [self._budgets.within(track.entity, track.sli, track.onset_ns) for track in tracks]
         return Candidate(
             key=episode.key, onset_ns=onset, ended_ns=ended, window=Window(onset, end),
-            baseline=self._baseline(onset), breaches=_best(breaches), level=level_of(share), share=share,
+            baseline=self._baseline(onset), breaches=_best([breach for breach in breaches if breach is not None]),
+            level=level_of(share), share=share,
             reach=tuple(sorted(self._stream.services.names[code] for code in reach)), merged=tuple(episode.merged),
+            within_objective=all(one is True for one in met),
         )  # fmt: skip
 
     def _baseline(self, onset_ns: int) -> Window:
@@ -276,4 +295,4 @@ def _load(total: F64, whole: Bool, level: float) -> F64:
     return load
 
 
-__all__ = ["Candidate", "LiveSettings", "LiveSli", "LiveStats", "Track"]
+__all__ = ["Candidate", "LiveSettings", "LiveSli", "LiveStats", "Objective"]

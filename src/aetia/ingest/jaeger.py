@@ -129,6 +129,16 @@ def telemetry_of(traces: Iterable[Trace], lost: int, source: str, *, full: bool)
     )
 
 
+def entry_services(trace: Trace) -> set[str]:
+    """The services at which a trace begins: those of spans whose parent is not among its spans."""
+    known = {span.span_id for span in trace.spans}
+    return {
+        (span.process or trace.processes.get(span.process_id) or _Process()).service
+        for span in trace.spans
+        if _parent(span) not in known
+    }
+
+
 def _typed(columns: dict[str, list[Any]]) -> dict[str, Any]:
     return {
         name: _whole(values) if name in ("time", "duration") else pa.array(values, pa.string())

@@ -14,6 +14,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.common.v1.common_pb2 import ArrayValue, KeyValueList
 
 from aetia.ingest.values import pc
 from aetia.ingest.wire import (
@@ -159,9 +161,6 @@ def _json(value: Any) -> str:
 
 def _nested(raw: bytes, kind: int, style: Style, limits: Limits) -> str | None:
     """Bytes, arrays and maps as text."""
-    from google.protobuf.message import DecodeError
-    from opentelemetry.proto.common.v1.common_pb2 import ArrayValue, KeyValueList
-
     if kind == BYTES:
         return raw[: limits.value_bytes // 2].hex()
     if len(raw) > limits.value_bytes:
@@ -281,11 +280,11 @@ def attributes(buffer: Bytes, owners: int, pieces: Pieces, limits: Limits) -> Fo
     """The attributes in some KeyValue messages."""
     owner, start, end = pieces
     trimmed: list[Offsets] = []
-    if len(owner) > limits.attributes:
-        rank = np.arange(len(owner)) - np.searchsorted(owner, owner)
-        if (beyond := rank >= limits.attributes).any():
-            trimmed.append(owner[beyond])
-            owner, start, end = owner[~beyond], start[~beyond], end[~beyond]
+    counts = np.bincount(owner, minlength=1)
+    if counts.max() > limits.attributes:
+        beyond = np.arange(len(owner)) - (np.cumsum(counts) - counts)[owner] >= limits.attributes
+        trimmed.append(owner[beyond])
+        owner, start, end = owner[~beyond], start[~beyond], end[~beyond]
     found = scan(buffer, start, end, single=((_KEY,), (_VALUE,)), most=_FIELDS)
     key, value = found.slots
     bad = found.bad | found.long

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from aetia.ingest.otlp_attributes import Limits
+from aetia.ingest.otlp_from_json import to_protobuf
 from aetia.ingest.otlp_items import (
     NOWHERE,
     UNKNOWN_SERVICE,
@@ -50,7 +51,7 @@ from aetia.ingest.redaction import Redactor
 from aetia.ingest.wire import Flags, Offsets
 from aetia.model.stored import LOGS, PROMOTED, STORED
 
-__all__ = ["Batch", "Limits", "OtlpSignal", "decode"]
+__all__ = ["Batch", "Limits", "OtlpSignal", "decode", "to_protobuf"]
 OtlpSignal = Literal["spans", "logs", "metrics"]
 _JOINED_BYTES = 256 << 20
 """Bodies beyond this are decoded in several buffers: offsets in Arrow have 32 bits."""

@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from google.protobuf.message import DecodeError
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from aetia.ingest.otlp_attributes import Limits, plain, resource_json
-from aetia.ingest.semconv import first, place_of
+from aetia.ingest.semconv import ENVIRONMENT_KEYS, VERSION_KEYS, first, place_of
 from aetia.ingest.values import names, service_of_pod
 from aetia.ingest.wire import Bytes, Offsets, lazy_messages, padded
 
-VERSION_KEYS = ("service.version",)
-ENVIRONMENT_KEYS = ("deployment.environment.name", "deployment.environment")
 UNKNOWN_SERVICE = "unknown_service"
 """What the resource conventions call a service that has no name."""
 EARLIEST_NS, LATEST_NS = 946_684_800 * 10**9, 2**63 - 1
@@ -152,8 +152,8 @@ def _open(opening: _Opening, index: int, body: bytes) -> None:
         if groups > limits.groups:
             raise Refused(f"more than {limits.groups} resources and scopes; send them in several requests")
         head = b"".join(group.head)
-        where = opening.places.setdefault(head, len(opening.places))
         readable = place(head) is not None
+        where = opening.places.setdefault(head, len(opening.places)) if readable else -1
         for raw_scope in group.items:
             scope = level.FromString(raw_scope)
             some = scope.items
@@ -226,8 +226,6 @@ def place(head: bytes) -> Place | None:
 
 
 def _read_place(head: bytes) -> Place | None:
-    from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-
     try:
         resource = Resource.FromString(head)
     except DecodeError:
@@ -260,8 +258,6 @@ def scope_name(head: bytes) -> str | None:
 
 
 def _read_scope(head: bytes) -> str | None:
-    from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
-
     try:
         return InstrumentationScope.FromString(head).name.strip()[:1024] or None
     except DecodeError:

@@ -98,6 +98,7 @@ class DataPoint(msgspec.Struct, rename="camel"):
     positive: _Buckets = msgspec.field(default_factory=_Buckets)
     negative: _Buckets = msgspec.field(default_factory=_Buckets)
     quantile_values: list[_Quantile] = []
+    flags: int = 0
 
 
 class _Data(msgspec.Struct, rename="camel"):
@@ -116,7 +117,14 @@ class Metric(msgspec.Struct, rename="camel"):
     summary: _Data | None = None
 
 
+class _InstrumentationScope(msgspec.Struct):
+    name: str = ""
+    version: str = ""
+    attributes: list[_KeyValue] = []
+
+
 class _Scope(msgspec.Struct, rename="camel"):
+    scope: _InstrumentationScope | None = None
     spans: list[_Span] = []
     log_records: list[_LogRecord] = []
     metrics: list[Metric] = []

@@ -11,6 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 from google.protobuf.message import DecodeError
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from aetia.ingest.normalise import LARGEST_VALUE, concat, to_metrics
 from aetia.ingest.otlp import OtlpRows
@@ -46,7 +48,7 @@ class _Document:
 def metric_table(items: Items, bodies: int, limits: Limits) -> tuple[pa.Table, list[int]]:
     """The rows of all points, and how many there are per body; `items.refused` gets what is left out."""
     groups: list[dict[int, _Group]] = [{} for _ in range(bodies)]
-    resources = _resources(items)
+    resources = [_resource(head, limits) for head in items.heads]
     points = Counter[int]()
     for raw, body, place in zip(items.raw, items.body.tolist(), items.place.tolist(), strict=True):
         refused = items.refused.setdefault(body, Counter())
@@ -67,10 +69,10 @@ def metric_table(items: Items, bodies: int, limits: Limits) -> tuple[pa.Table, l
     return concat("metrics", tables) if tables else METRICS.empty_table(), rows
 
 
-def _resources(items: Items) -> list[Any]:
-    from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-
-    return [Resource.FromString(head) for head in items.heads]
+def _resource(head: bytes, limits: Limits) -> Any:
+    resource = Resource.FromString(head)
+    _trim(resource.attributes, limits)
+    return resource
 
 
 def _table(made: OtlpRows) -> pa.Table:
@@ -85,8 +87,6 @@ def _table(made: OtlpRows) -> pa.Table:
 
 def _metric(raw: bytes, refused: Counter[str], limits: Limits, room: int) -> Any:
     """A metric whose points are all usable, None when nothing of it is left."""
-    from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
-
     try:
         metric = Metric.FromString(raw)
     except DecodeError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,21 +18,17 @@ from aetia.ingest.otlp_attributes import ARRAY, KVLIST, Attributes
 from aetia.ingest.otlp_items import Items
 from aetia.ingest.otlp_logs import Logs
 from aetia.ingest.otlp_spans import Spans
-from aetia.ingest.redaction import Redactor
-from aetia.ingest.values import pc
-from aetia.ingest.wire import Bytes, Flags, Offsets, Pieces, Slot, slices
+from aetia.ingest.redaction import LOOSE_KEYS, Redactor, lowered
+from aetia.ingest.wire import PADDING, Bytes, Flags, Offsets, Pieces, Slot, slices
 
 UNREADABLE = "it may hold a secret and cannot be read"
-_arrow: Any = pa
-_BLOCK = 32
 
 
 def span_suspects(items: Items, spans: Spans, redactor: Redactor) -> Flags:
     """Spans that may hold a secret."""
-    values = _values(spans.attributes)
     fields = [_field(items, slot) for slot in (spans.name, spans.status)]
-    deep = [_nested(items.buffer, values), spans.events, spans.links]
-    flags = _suspects(items, [values, *fields], deep, redactor)
+    deep = [_nested(items.buffer, _values(spans.attributes)), spans.events, spans.links]
+    flags = _suspects(items, [_texts(_values(spans.attributes)), *fields], deep, redactor)
     _flag_keys(spans.attributes, redactor, flags)
     flags[spans.long] = True
     return flags
@@ -41,8 +37,9 @@ def span_suspects(items: Items, spans: Spans, redactor: Redactor) -> Flags:
 def log_suspects(items: Items, logs: Logs, redactor: Redactor) -> Flags:
     """Log records that may hold a secret."""
     values, body = _values(logs.attributes), _field(items, logs.body)
-    deep = [_nested(items.buffer, values), _nested(items.buffer, Pieces(body.owner, logs.body.start, logs.body.end))]
-    flags = _suspects(items, [values, body], deep, redactor)
+    deep = [_nested(items.buffer, values), _nested(items.buffer, body)]
+    plain = [_texts(values), _texts(body)]
+    flags = _suspects(items, plain, deep, redactor)
     _flag_keys(logs.attributes, redactor, flags)
     flags[logs.long] = True
     return flags
@@ -57,10 +54,15 @@ def _values(given: Attributes) -> Pieces:
     return Pieces(given.owner, given.start, given.end)
 
 
+def _texts(values: Pieces) -> Pieces:
+    """The texts in some AnyValue messages, without their tags and lengths."""
+    start = values.start + 2
+    start[(values.end - values.start > 129).nonzero()[0]] += 1
+    return Pieces(values.owner, start, np.maximum(values.end, start))
+
+
 def _field(items: Items, slot: Slot) -> Pieces:
-    """The values of a field with the two bytes that precede each, its tag and length, which part it from others."""
-    start = np.where(slot.end > slot.start, np.maximum(slot.start - 2, 0), slot.end)
-    return Pieces(np.arange(len(items)), start, slot.end)
+    return Pieces(np.arange(len(items)), slot.start, slot.end)
 
 
 def _nested(buffer: Bytes, values: Pieces) -> Pieces:
@@ -79,40 +81,66 @@ def _flag_keys(given: Attributes, redactor: Redactor, flags: Flags) -> None:
 def _suspects(items: Items, values: list[Pieces], deep: list[Pieces], redactor: Redactor) -> Flags:
     """Owners of byte strings that may hold a secret: `values` by what they are, `deep` by keys within them too."""
     flags = np.zeros(len(items), np.bool_)
-    _flag(items.buffer, values, redactor.value_probe, redactor.least_bytes, flags)
-    either = "|".join(one for one in (redactor.value_probe, redactor.key_probe) if one)
-    _flag(items.buffer, deep, either, 1, flags)
+    texts = _Texts.of(items.buffer, values, redactor.least_bytes)
+    if texts is not None:
+        for holds, places in redactor.places(_lower(texts.data)):
+            texts.flag(flags, places, holds)
+    texts = _Texts.of(items.buffer, deep, 1)
+    if texts is not None:
+        lower = _lower(texts.data)
+        for _, places in redactor.places(lower):
+            texts.flag(flags, places)
+        if redactor.names_keys:
+            texts.flag(flags, None if redactor.own_keys else LOOSE_KEYS(lower))
     return flags
 
 
-def _flag(buffer: Bytes, some: list[Pieces], probe: str, least: int, flags: Flags) -> None:
-    if not probe:
-        return
-    owners: list[Offsets] = []
-    parts: list[Any] = []
-    for owner, start, end in some:
-        here = (end - start >= least).nonzero()[0]
-        if len(here):
-            owners.append(owner[here])
-            parts.append(slices(buffer, start[here], end[here]))
-    if not parts:
-        return
-    texts = parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
-    hit = _blocks_with(texts, probe)
-    if len(hit):
-        among = (hit[:, None] * _BLOCK + np.arange(_BLOCK)).reshape(-1)
-        among = among[among < len(texts)]
-        found = np.asarray(pc.match_substring_regex(texts.take(_arrow.array(among)), probe))
-        flags[np.concatenate(owners)[among[found]]] = True
+def _lower(data: Bytes) -> Bytes:
+    """Lower case, with a tail so that what is looked for may begin anywhere."""
+    out = np.zeros(len(data) + PADDING, np.uint8)
+    out[: len(data)] = lowered(data)
+    return out
 
 
-def _blocks_with(texts: Any, probe: str) -> Offsets:
-    """Which blocks of values match: searching a block takes hardly longer than searching one value."""
-    buffers: Any = texts.buffers()
-    ends = np.frombuffer(buffers[1], np.int32, len(texts) + 1, 4 * texts.offset)
-    ends = np.append(ends[:-1:_BLOCK], ends[-1])
-    blocks = _arrow.Array.from_buffers(pa.binary(), len(ends) - 1, [None, _arrow.py_buffer(ends), buffers[2]])
-    return np.asarray(pc.match_substring_regex(blocks, probe)).nonzero()[0]
+class _Texts(NamedTuple):
+    """Byte strings, joined."""
+
+    owner: Offsets
+    ends: Offsets
+    data: Bytes
+
+    @staticmethod
+    def of(buffer: Bytes, some: list[Pieces], least: int) -> _Texts | None:
+        """Those of at least `least` bytes; None without any."""
+        owners: list[Offsets] = []
+        parts: list[Any] = []
+        for owner, start, end in some:
+            here = (end - start >= least).nonzero()[0]
+            if len(here):
+                owners.append(owner[here])
+                parts.append(slices(buffer, start[here], end[here]))
+        if not parts:
+            return None
+        joined: Any = parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
+        offsets, data = joined.buffers()[1:3]
+        ends = np.frombuffer(offsets, np.int32, len(joined) + 1)[1:].astype(np.int64)
+        return _Texts(np.concatenate(owners), ends, np.frombuffer(data, np.uint8, int(ends[-1])))
+
+    def flag(self, flags: Flags, places: Offsets | None, holds: Callable[[str], bool] | None = None) -> None:
+        """Flag the owners of those texts that some places are in, if it `holds` for them."""
+        if places is None:
+            which = np.arange(len(self.ends))
+        elif len(places):
+            which = np.unique(np.searchsorted(self.ends, places, side="right"))
+        else:
+            return
+        if holds is None:
+            flags[self.owner[which]] = True
+            return
+        for one in which.tolist():
+            start = int(self.ends[one - 1]) if one else 0
+            if holds(self.data[start : int(self.ends[one])].tobytes().decode("utf-8", "replace")):
+                flags[self.owner[one]] = True
 
 
 # ---- cleaning ---------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ SERVICE_KEYS = (
     "container.name", "app", "job",
 )  # fmt: skip
 INSTANCE_KEYS = ("k8s.pod.name", "service.instance.id", "container.id", "container.name", "pod", "host.name")
+VERSION_KEYS = ("service.version",)
+ENVIRONMENT_KEYS = ("deployment.environment.name", "deployment.environment")
 NODE_KEYS = ("k8s.node.name", "host.name", "node", "host.id")
 CODE_KEYS = (
     "http.response.status_code", "http.status_code", "rpc.grpc.status_code", "rpc.response.status_code",

@@ -189,12 +189,12 @@ def ids(column: Column) -> Column:
 
 
 # A Deployment's pods are `NAME-HASH-SUFFIX`; Kubernetes draws both from an alphabet without vowels and 0, 1, 3.
-_POD = r"^(?P<name>.+)-[bcdfghjklmnpqrstvwxz2456789]{6,10}-[bcdfghjklmnpqrstvwxz2456789]{5}$"
+POD = r"^(?P<name>.+)-[bcdfghjklmnpqrstvwxz2456789]{6,10}-[bcdfghjklmnpqrstvwxz2456789]{5}$"
 
 
 def service_of_pod(instance: Column) -> Column:
     """The workload that a Kubernetes pod's name carries, null where the name has another form."""
-    return category(instance, lambda values: pc.struct_field(pc.extract_regex(values, pattern=_POD), "name"))
+    return category(instance, lambda values: pc.struct_field(pc.extract_regex(values, pattern=POD), "name"))
 
 
 # ---- times ------------------------------------------------------------------------------------------------

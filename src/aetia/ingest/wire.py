@@ -90,7 +90,7 @@ def scan(
     while len(active.who):
         if steps >= most:
             active = found.without_long(active, most)
-        if len(active.who) < few * groups:
+        if len(active.who) < max(few * groups, 1):
             found.walk(active, most)
             break
         active, groups = found.step(active)

@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeGuard, cast
 
 import msgspec
 from msgspec import Meta
 
 from aetia.detect.live import LiveSettings
+from aetia.detect.objectives import Objective
 from aetia.model.errors import ServeError
 from aetia.serve.diagnosing import DiagnosisSettings
 from aetia.serve.incidents.book import BookSettings
@@ -87,24 +89,17 @@ class DetectionSection(LiveSettings, frozen=True, kw_only=True):
     """When harm to users is believed. The defaults fit exporters that send every 5 to 10 s."""
 
     enabled: Annotated[bool, Meta(description="watch the entry points and open incidents")] = True
+    ignore_services: Annotated[tuple[str, ...], Meta(description="services whose requests are never judged")] = (
+        "aetia",
+    )
 
 
 class IncidentsSection(BookSettings, frozen=True, kw_only=True):
     """When incidents close, come back, merge and are forgotten."""
 
 
-class SloSection(msgspec.Struct, frozen=True, kw_only=True):
+class SloSection(Objective, frozen=True, kw_only=True):
     """A promise to users; one `[[slo]]` per promise. Without any, incidents open by comparison with the past alone."""
-
-    service: Annotated[str, Meta(min_length=1, description="service at which requests enter")]
-    operation: Annotated[str, Meta(description="span name; empty: all operations of the service")] = ""
-    availability: Annotated[
-        Annotated[float, Meta(gt=0, lt=1)] | None, Meta(description="share of requests that succeed")
-    ] = None
-    latency_ms: Annotated[
-        Annotated[float, Positive] | None, Meta(description="time within which requests are answered")
-    ] = None
-    latency_share: Annotated[float, Meta(gt=0, lt=1, description="share of requests that are")] = 0.95
 
 
 class SourceSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +165,9 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "incidents": IncidentsSection, "diagnosis": DiagnosisSection, "redaction": RedactionSection, "slo": SloSection,
     "sources": SourceSection, "notify": NotifySection,
 }  # fmt: skip
+HIDDEN = frozenset({("store", "redact"), ("detection", "objectives")})
+"""Fields of the structs that other sections set: [redaction] and [[slo]]."""
+BOUNDLESS = frozenset({"max_age_seconds", "max_bytes"})
 LISTS = ("slo", "sources", "notify")
 """Sections that may come several times, in double brackets."""
 
@@ -192,7 +190,7 @@ def make_config(content: Mapping[str, Any], place: str = "the configuration") ->
     for complaint in _unknown(content):
         raise ServeError(f"{place}: {complaint}")
     try:
-        config = msgspec.convert(dict(content), Config)
+        config = msgspec.convert(_boundless(content), Config)
     except msgspec.ValidationError as error:
         raise ServeError(f"{place}: {_readable(str(error))}; docs/configuration.md has every key.") from None
     for pattern in (*config.redaction.keys, *config.redaction.values):
@@ -200,9 +198,20 @@ def make_config(content: Mapping[str, Any], place: str = "the configuration") ->
             re.compile(pattern)
         except re.error as error:
             raise ServeError(f"{place}: redaction: '{pattern}' is no regular expression: {error}.") from None
+    detection = msgspec.structs.replace(config.detection, objectives=config.slo)
+    config = msgspec.structs.replace(config, detection=detection)
     if bool(config.server.tls_certificate) != bool(config.server.tls_key):
         raise ServeError(f"{place}: server: tls_certificate and tls_key need each other.")
     return config
+
+
+def _boundless(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with 0 read as no limit where there may be none, because TOML has no word for it."""
+    store = content.get("store")
+    if not isinstance(store, dict):
+        return dict(content)
+    held = cast("dict[str, Any]", store)
+    return {**content, "store": {k: None if k in BOUNDLESS and v == 0 else v for k, v in held.items()}}
 
 
 def _unknown(content: Mapping[str, Any]) -> Iterator[str]:
@@ -211,12 +220,35 @@ def _unknown(content: Mapping[str, Any]) -> Iterator[str]:
         if name not in SECTIONS:
             yield _no_such(f"section [{name}]", name, tuple(SECTIONS))
             continue
-        fields = tuple(field.name for field in msgspec.structs.fields(SECTIONS[name]))
-        parts = cast("list[Any]", section) if isinstance(section, list) else [section]
-        for part in parts:
-            for key in cast("dict[str, Any]", part) if isinstance(part, dict) else {}:
-                if key not in fields:
-                    yield _no_such(f"key '{key}' in [{name}]", key, fields)
+        for part in cast("list[Any]", section) if isinstance(section, list) else [section]:
+            yield from _unknown_keys(name, SECTIONS[name], part)
+
+
+def _unknown_keys(place: str, kind: type, part: Any) -> Iterator[str]:
+    """The same for one section, and for the tables in it."""
+    held = {item.name: item.type for item in fields_of(kind) if (place, item.name) not in HIDDEN}
+    for key, value in cast("dict[str, Any]", part).items() if isinstance(part, dict) else ():
+        if key not in held:
+            yield _no_such(f"key '{key}' in [{place}]", key, tuple(held))
+        elif has_fields(held[key]):
+            yield from _unknown_keys(f"{place}.{key}", held[key], value)
+
+
+Field = dataclasses.Field[Any] | msgspec.structs.FieldInfo
+
+
+def fields_of(kind: type) -> tuple[Field, ...]:
+    """Fields of a section or of a table in it."""
+    return dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else _struct_fields(kind)
+
+
+def _struct_fields(kind: type) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(cast("type[msgspec.Struct]", kind))
+
+
+def has_fields(kind: Any) -> TypeGuard[type]:
+    """Whether a key holds a table with keys of its own."""
+    return isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, msgspec.Struct))
 
 
 def _no_such(what: str, name: str, known: tuple[str, ...]) -> str:

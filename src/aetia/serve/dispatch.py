@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,18 +27,21 @@ MOST_BODY = 1 << 20
 
 
 def routes(state: ServeState, operations: Iterable[Operation]) -> list[Route]:
-    """A route per operation. Paths without a place come first, so that no id shadows them."""
-    ordered = sorted(operations, key=lambda item: (len(item.in_path), item.path, item.method))
-    return [_route(state, item) for item in ordered]
+    """A route per path. Paths without a place come first, so that no id shadows them."""
+    held: dict[str, dict[str, Operation]] = {}
+    for item in sorted(operations, key=lambda item: (len(item.in_path), item.path, item.method)):
+        held.setdefault(item.path, {})[item.method] = item
+    return [_route(state, path, methods) for path, methods in held.items()]
 
 
-def _route(state: ServeState, operation: Operation) -> Route:
+def _route(state: ServeState, path: str, methods: Mapping[str, Operation]) -> Route:
     async def endpoint(request: Request) -> Response:
+        operation = methods["GET" if request.method == "HEAD" else request.method]
         require(caller.get(), operation.scope)
         given = await arguments(operation, request)
         return await answered(state, operation, given, request)
 
-    return Route(operation.path, endpoint, methods=[operation.method], name=operation.name)
+    return Route(path, endpoint, methods=list(methods), name=path)
 
 
 async def answered(state: ServeState, operation: Operation, given: dict[str, Any], request: Request) -> Response:

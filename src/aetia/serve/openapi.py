@@ -61,6 +61,26 @@ def describe(operations: Iterable[Operation]) -> dict[str, Any]:
     }
 
 
+EXTRA: dict[tuple[str, str], str] = {
+    ("GET", "/api/v1/stream"): "Server-sent events: `incident` with what happened to one, `change`, and `stats` of the"
+    " store every few seconds; comments in between keep the connection alive",
+    (
+        "GET",
+        "/api/v1/incidents/{incident_id}/stream",
+    ): "Server-sent events: the steps of the investigation (`step`) from"
+    " the beginning or from `Last-Event-ID` on, then as they come; ids are `revision.sequence`",
+    ("GET", "/api/v1/session"): "Who asks: `name`, `scopes`, `how`, and whether a `login` is needed",
+    ("POST", "/api/v1/login"): '`{"token": "…"}` for a session cookie',
+    ("POST", "/api/v1/logout"): "Ends the session",
+    ("GET", "/api/v1/openapi.json"): "This description",
+    ("POST", "/v1/traces"): "OTLP/HTTP, protobuf or JSON, gzip, zstd or deflate (scope `ingest`)",
+    ("POST", "/v1/metrics"): "OTLP/HTTP, likewise",
+    ("POST", "/v1/logs"): "OTLP/HTTP, likewise",
+    ("GET", "/healthz"): "200 while the process lives",
+    ("GET", "/readyz"): "200 while telemetry is taken and questions are answered, else 503 with `why`",
+}
+"""What is served beside the operations."""
+
 WORDS = (
     "Times are UTC nanoseconds since 1970, durations milliseconds unless a name says otherwise. A window is `start` and"
     " `end`: ISO 8601 with a zone, an epoch, or an offset such as -30m; the last 30 minutes by default. Rows are"
@@ -78,11 +98,11 @@ def _operation(item: Operation, schema: Mapping[str, Any], answer: Mapping[str, 
     places = [_parameter(name, "path", fields.pop(name), True) for name in item.in_path]
     if item.method == "POST":
         body = {"type": "object", "properties": fields, "required": sorted(required - set(item.in_path)),
-                "additionalProperties": False}  # fmt: skip
+                "additionalProperties": item.open}  # fmt: skip
         media: dict[str, Any] = {"schema": body}
         if item.example:
             media["example"] = {key: value for key, value in item.example.items() if key not in item.in_path}
-        out["requestBody"] = {"required": bool(body["required"]), "content": {JSON: media}}
+        out["requestBody"] = {"required": True, "content": {JSON: media}}
     else:
         places += [_parameter(name, "query", field, name in required) for name, field in fields.items()]
     for place in places:

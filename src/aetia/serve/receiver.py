@@ -7,18 +7,19 @@ it cannot take now with 429 or 503 and Retry-After, which exporters obey.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+import time
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from aetia.model.errors import AetiaError, IngestError, StoreFull
+from aetia.model.errors import AetiaError, StoreFull
 from aetia.model.stored import Signal
 from aetia.serve.answers import JSON, PROTOBUF, encoded, media_type, status_response
 from aetia.serve.bodies import IN_THREAD, Grow, InFlight, read_body, unpacked
 from aetia.serve.config import MIB
-from aetia.serve.problems import Refused, internal, refusal
+from aetia.serve.problems import Refused, refusal
 from aetia.serve.security.identity import caller, require
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Receiver:
     def __init__(self, state: ServeState) -> None:
         self._state, self._limits = state, state.config.limits
         self._flight = InFlight(round(self._limits.in_flight_mib * MIB))
+        self._disk_asked, self._disk_refusing = 0.0, False
 
     def routes(self) -> list[Route]:
         return [Route(path, self.receive, methods=["POST"], name=path) for path in PATHS]
@@ -53,7 +55,7 @@ class Receiver:
         except Refused as refused:
             answer = refused
         except AetiaError as error:
-            answer = _as_refused(error)
+            answer = self._as_refused(error)
         self._state.watch.refused(signal)
         return status_response(answer, kind)
 
@@ -84,6 +86,19 @@ class Receiver:
             future.add_done_callback(_forget)
             raise Refused("unavailable", "the telemetry is not on the disk yet; send it again.", retry_after_s=5.0)
         return future.result()
+
+    def _as_refused(self, error: AetiaError) -> Refused:
+        """A full queue is for the senders to go slower (429), a full disk is for us to mend (503)."""
+        if isinstance(error, StoreFull) and not self._disk_refuses():
+            return Refused("busy", str(error), retry_after_s=error.retry_after_s)
+        return refusal(error)
+
+    def _disk_refuses(self) -> bool:
+        """As of the last second: a flood of refusals must not make a flood of questions to the store."""
+        now = time.monotonic()
+        if now >= self._disk_asked + 1.0 and self._state.store is not None:
+            self._disk_asked, self._disk_refusing = now, bool(self._state.store.stats().refusing)
+        return self._disk_refusing
 
 
 async def _converted(signal: Signal, body: bytes, grow: Grow) -> tuple[bytes, int, str]:
@@ -130,20 +145,7 @@ def _message(signal: Signal, rejected: int, reason: str) -> bytes:
     ).SerializeToString()
 
 
-def _as_refused(error: AetiaError) -> Refused:
-    """A full queue is the senders' rate (429), a full disk is ours (503)."""
-    if isinstance(error, StoreFull) and getattr(error, "queue", False):
-        return Refused("busy", str(error), retry_after_s=error.retry_after_s)
-    if isinstance(error, IngestError):
-        return Refused("bad_request", str(error))
-    found = refusal(error)
-    return found if found.status != 500 else internal()
-
-
 def _forget(future: asyncio.Future[Any]) -> None:
     """Take the exception of a write that nobody waits for any more, so that nothing complains about it."""
     if not future.cancelled():
         future.exception()
-
-
-SIGNAL_OF_PATH = cast("dict[str, str]", PATHS)

@@ -58,15 +58,15 @@ class ServeState:
         return self.store
 
     def incidents(self) -> IncidentBook:
-        """Raises Refused (503) where the server runs without detection."""
+        """Raises Refused (409) where the server keeps none."""
         if self.book is None:
-            raise Refused("unavailable", "this server keeps no incidents; enable [detection] in its configuration.")
+            raise Refused("conflict", "this server keeps no incidents.")
         return self.book
 
     def diagnosing(self) -> Diagnoses:
-        """Raises Refused (503) where the server runs without diagnoses."""
+        """Raises Refused (409) where the server runs without diagnoses."""
         if self.diagnoses is None:
-            raise Refused("unavailable", "this server diagnoses nothing; enable [diagnosis] in its configuration.")
+            raise Refused("conflict", "this server diagnoses nothing; enable [diagnosis] in its configuration.")
         return self.diagnoses
 
     def oldest_ns(self) -> int:

@@ -186,9 +186,7 @@ _LINKED = "trace_id != '' AND parent_span_id != ''"
 
 def _answered(schema: ch.Schema) -> str:
     """Calls whose callee's span is in the window: children with their parents' services."""
-    below = ch.spans(
-        schema, ("time_ns", "trace_id", "parent_span_id", "duration_ns", "status"), ch.bounds("Timestamp")
-    )
+    below = ch.spans(schema, ("time_ns", "trace_id", "parent_span_id", "duration_ns", "status"), ch.bounds("Timestamp"))
     above = ch.spans(schema, ("time_ns", "trace_id", "span_id"), _NEAR)
     parents = (
         "SELECT sipHash128(trace_id, span_id) AS id, groupUniqArray((service, time_ns)) AS parents "

@@ -38,6 +38,10 @@ _SPAN_ROW = (
     "trace_id", "span_id", "parent_span_id", "time_ns", "duration_ns", "service", "name", "kind", "instance", "status",
     "status_code", "status_message", "peer", "version", "attributes", "resource_map", "events", "links",
 )  # fmt: skip
+_OPTIONAL = (
+    "parent_span_id", "kind", "instance", "status", "status_code", "status_message", "peer", "version", "events",
+    "links",
+)  # fmt: skip
 _LOG_ROW = ("time_ns", "service", "severity", "body", "trace_id", "span_id", "instance", "attributes")
 
 
@@ -127,22 +131,18 @@ def trace(ask: Asker, trace_id: str, limit: int) -> Spans:
     source = trace_source(ask, trace_id, _SPAN_ROW, params)
     if not source:
         return Spans(rows=(), total=0, truncated=False)
-    listed = ", ".join(_SPAN_ROW)
-    rows = ask.rows(
-        f"SELECT {listed}, count() OVER () AS total FROM {source} ORDER BY time_ns, span_id, kind LIMIT {{most:UInt32}}",
-        params,
-    )
+    listed = f"SELECT {', '.join(_SPAN_ROW)}, count() OVER () AS total FROM {source}"
+    rows = ask.rows(f"{listed} ORDER BY time_ns, span_id, kind LIMIT {{most:UInt32}}", params)
     total = rows[0][-1] if rows else 0
     return Spans(rows=tuple(map(_span_row, rows)), total=total, truncated=total > len(rows))
 
 
 def _span_row(row: tuple[Any, ...]) -> SpanRow:
-    values = dict(zip(_SPAN_ROW, row, strict=False))
-    optional = ("parent_span_id", "kind", "instance", "status", "status_code", "status_message", "peer", "version",
-                "events", "links")  # fmt: skip
-    plain = {name: missing(values[name]) for name in optional}
-    kept = {name: values[name] for name in ("trace_id", "span_id", "time_ns", "duration_ns", "service", "name")}
-    return SpanRow(**kept, **plain, attributes=dict(values["attributes"]), resource=dict(values["resource_map"]))
+    values: dict[str, Any] = dict(zip(_SPAN_ROW, row, strict=False))
+    for name in _OPTIONAL:
+        values[name] = missing(values[name])
+    values["attributes"], values["resource"] = dict(values["attributes"]), dict(values.pop("resource_map"))
+    return SpanRow(**values)
 
 
 # ---- logs -------------------------------------------------------------------------------------------------
@@ -225,7 +225,10 @@ def changes(ask: Asker, window: Window, limit: int) -> tuple[ChangeRow, ...]:
     params = {**within(window), "most": checked_limit(limit)}
     if not ask.schema().has(ch.CHANGES):
         return ()
-    listed = "toUnixTimestamp64Nano(Timestamp) AS t, toString(Kind) AS k, toString(ServiceName) AS s, Description AS d, Attributes AS a"
+    listed = (
+        "toUnixTimestamp64Nano(Timestamp) AS t, toString(Kind) AS k, toString(ServiceName) AS s, Description AS d, "
+        "Attributes AS a"
+    )
     rows = ask.rows(
         f"SELECT * FROM (SELECT {listed} FROM {ch.CHANGES} WHERE {ch.bounds('Timestamp')} ORDER BY t DESC, k DESC, "
         "s DESC, d DESC LIMIT {most:UInt32}) ORDER BY t, k, s, d",

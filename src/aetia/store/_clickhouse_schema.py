@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aetia.ingest import semconv
-from aetia.ingest.values import GRPC_NUMBERS, SEVERITY_WORDS, STATUS_WORDS
-from aetia.model.errors import StoreError, UsageError
+from aetia.ingest.values import GRPC_NUMBERS, POD, SEVERITY_WORDS, STATUS_WORDS
+from aetia.model.errors import StoreError
 from aetia.model.tables import SEVERITIES, SPAN_KINDS
 
 TRACES, LOGS, CHANGES = "otel_traces", "otel_logs", "aetia_changes"
@@ -27,11 +27,8 @@ COLUMNS_SQL = (
     "database = currentDatabase() AND total_rows = 0)"
 )
 """Columns of the tables that are there and not empty."""
-VERSION_KEYS = ("service.version",)
-ENVIRONMENT_KEYS = ("deployment.environment.name", "deployment.environment")
 EXCEPTION_SLACK_NS = 3_600_000_000_000
 """An exception's line has the time of the event; the spans searched for it began at most so long before."""
-UNNAMED = "(ServiceName = '' OR startsWith(ServiceName, 'unknown_service'))"
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,12 @@ class Schema:
 def quoted(text: str) -> str:
     """A constant of this program as a literal; never for what comes from outside."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+UNKNOWN_SERVICE = "unknown_service"
+"""What the resource conventions call a service that has no name."""
+UNNAMED = f"(ServiceName = '' OR startsWith(ServiceName, {quoted(UNKNOWN_SERVICE)}))"
+"""A condition: the row's service is not named."""
 
 
 def array(texts: Iterable[str]) -> str:
@@ -152,11 +155,13 @@ def nanoseconds(column: str, kind: str) -> str:
 # ---- sources ----------------------------------------------------------------------------------------------
 
 
-def workload(resource: str = "ResourceAttributes") -> str:
-    """The service of a resource whose `service.name` says nothing (`semconv.service_of`)."""
-    own = f"{resource}[{quoted(semconv.SERVICE_KEYS[0])}]"
-    given = ", ".join([*(f"{resource}[{quoted(key)}]" for key in semconv.SERVICE_KEYS[1:]), "toString(ServiceName)", own])
-    return f"arrayFirst(x -> x != '', [{given}])"
+def workload(table: str = "", resource: str = "ResourceAttributes") -> str:
+    """The service of a resource whose `service.name` says nothing, as a decoder finds it: `semconv.service_of`, else
+    by the name of its pod; a span has one always."""
+    pod = f"extract({first(resource, semconv.INSTANCE_KEYS)}, {quoted(POD)})"
+    keys = (*semconv.SERVICE_KEYS[1:], None, semconv.SERVICE_KEYS[0])
+    given = ["toString(ServiceName)" if key is None else f"{resource}[{quoted(key)}]" for key in keys]
+    return first_of([*given, pod, *([quoted(UNKNOWN_SERVICE)] if table == TRACES else [])])
 
 
 SPAN_FIELDS: dict[str, str] = {
@@ -165,7 +170,8 @@ SPAN_FIELDS: dict[str, str] = {
     "status_code": status_code(f"({first('SpanAttributes', semconv.CODE_KEYS)})"),
     "peer": f"if({span_kind('SpanKind')} IN ('client', 'producer'), {first('SpanAttributes', semconv.PEER_KEYS)}, '')",
     "status_message": "StatusMessage", "instance": first("ResourceAttributes", semconv.INSTANCE_KEYS),
-    "version": first("ResourceAttributes", VERSION_KEYS), "environment": first("ResourceAttributes", ENVIRONMENT_KEYS),
+    "version": first("ResourceAttributes", semconv.VERSION_KEYS),
+    "environment": first("ResourceAttributes", semconv.ENVIRONMENT_KEYS),
     "resource": json_map("ResourceAttributes"), "attributes": "SpanAttributes", "resource_map": "ResourceAttributes",
 }  # fmt: skip
 """Stored columns of spans as expressions of otel_traces; the others depend on the table's version."""
@@ -219,7 +225,7 @@ def _sourced(schema: Schema, table: str, known: Mapping[str, str], fields: Itera
         return f"(SELECT toString(ServiceName) AS service{listed} FROM {table} WHERE {where})"
     return (
         f"(SELECT toString(ServiceName) AS service{listed} FROM {table} WHERE ({where}) AND NOT {UNNAMED}"
-        f" UNION ALL SELECT {workload()} AS service{listed} FROM {table} WHERE ({where}) AND {UNNAMED})"
+        f" UNION ALL SELECT {workload(table)} AS service{listed} FROM {table} WHERE ({where}) AND {UNNAMED})"
     )
 
 
@@ -244,24 +250,25 @@ def logs(schema: Schema, fields: Iterable[str], start: str = "start_ns", end: st
 
 def exceptions(schema: Schema, fields: Iterable[str], where: str, start: str, end: str) -> str:
     """A subquery with the log lines that `ingest` makes of span events named exception."""
-    inner = span_fields(schema) | {"time_ns": "toUnixTimestamp64Nano(Timestamp)"}
-    plain = ("trace_id", "span_id", "instance", "version", "environment", "resource", "scope")
+    inner = span_fields(schema)
     kind = first("attributes", semconv.EXCEPTION_TYPE_KEYS)
     said = f"trimBoth(splitByChar('\\n', trimBoth({first('attributes', semconv.EXCEPTION_MESSAGE_KEYS)}))[1])"
-    body = "multiIf(said = '', kind_of, startsWith(said, kind_of), said, concat(kind_of, ': ', said))"
-    made = {"time_ns": "if(event_ns > 0, event_ns, span_ns)", "severity": "'error'", "template": "''", "body": body,
-            "attributes": "attributes"}  # fmt: skip
-    listed = ", ".join(f"{made.get(name, name)} AS {name}" for name in sorted({*fields, "time_ns"} - {"service"}))
-    carried = "".join(f", {inner[name]} AS {name}" for name in plain)
+    line = "multiIf(said = '', kind_of, startsWith(said, kind_of), said, concat(kind_of, ': ', said))"
+    body = let("said", said, line)
+    made = {"time_ns": "time_ns", "severity": "'error'", "template": "''", "body": body, "attributes": "attributes"}
+    wanted = sorted({*fields, "time_ns"} - {"service"})
+    carried = "".join(f", {inner[name]} AS {name}" for name in wanted if name not in made)
+    listed = ", ".join(f"{made.get(name, name)} AS {name}" for name in wanted)
+    own_time = "if(toUnixTimestamp64Nano(event_time) > 0, event_time, Timestamp)"
     source = (
-        f"SELECT if({UNNAMED}, {workload()}, toString(ServiceName)) AS service{carried}, "
-        "toUnixTimestamp64Nano(Timestamp) AS span_ns, toUnixTimestamp64Nano(event_time) AS event_ns, "
+        f"SELECT if({UNNAMED}, {workload(TRACES)}, toString(ServiceName)) AS service{carried}, "
+        f"toUnixTimestamp64Nano({own_time}) AS time_ns, "
         "CAST(event_attributes, 'Map(LowCardinality(String), String)') AS attributes "
         f"FROM {TRACES} ARRAY JOIN Events.Name AS event_name, Events.Timestamp AS event_time, "
         f"Events.Attributes AS event_attributes WHERE ({where}) AND has(Events.Name, 'exception') "
         "AND event_name = 'exception'"
     )
     return (
-        f"(SELECT service, {listed} FROM (SELECT *, {kind} AS kind_of, {said} AS said FROM ({source})) "
+        f"(SELECT service, {listed} FROM (SELECT *, {kind} AS kind_of FROM ({source})) "
         f"WHERE kind_of != '' AND time_ns >= {{{start}:Int64}} AND time_ns < {{{end}:Int64}})"
     )

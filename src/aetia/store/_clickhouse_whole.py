@@ -28,12 +28,12 @@ def extents(ask: Asker) -> tuple[Extent, ...]:
 
 def _extent(ask: Asker, signal: Signal) -> Extent:
     schema = ask.schema()
-    source = {
-        "spans": f"(SELECT toUnixTimestamp64Nano(Timestamp) AS time_ns FROM {ch.TRACES})" if schema.has(ch.TRACES) else "",
-        "logs": ch.logs(schema, ("time_ns",)),
-        "metrics": points(schema, ("time_ns",)),
-        "changes": f"(SELECT toUnixTimestamp64Nano(Timestamp) AS time_ns FROM {ch.CHANGES})" if schema.has(ch.CHANGES) else "",
-    }[signal]  # fmt: skip
+    if signal in ("spans", "changes"):
+        table = ch.TRACES if signal == "spans" else ch.CHANGES
+        plain = f"(SELECT toUnixTimestamp64Nano(Timestamp) AS time_ns FROM {table})"
+        source = plain if schema.has(table) else ""
+    else:
+        source = ch.logs(schema, ("time_ns",)) if signal == "logs" else points(schema, ("time_ns",))
     if not source:
         return Extent(signal=signal, rows=0, window=None)
     sql = f"SELECT count(), min(time_ns), max(time_ns) FROM {source}"
@@ -57,7 +57,7 @@ def telemetry(ask: Asker, window: Window, most_spans: int) -> Telemetry:
     params = within(window)
     schema = ask.schema()
     sampled, spans, lines = _sampling(ask, window, most_spans)
-    tables: dict[str, pa.Table] = {}
+    tables: dict[str, Any] = {}
     if schema.has(ch.TRACES):
         fields = [name for name in ANALYSIS_COLUMNS["spans"] if name != "time"]
         source = ch.spans(schema, {*fields, "time_ns"}, ch.bounds("Timestamp"))

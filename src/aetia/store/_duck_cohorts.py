@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aetia.store._duck_question import Question, checked_limit, is_text
-from aetia.store._duck_red import CELL_COLUMNS, requests_of
+from aetia.store._duck_red import cells, requests_of
 from aetia.store.backend import Cohorts, Selection, ValueCount
 
 COLUMNS = (
@@ -19,7 +19,9 @@ def cohorts(question: Question, chosen: Selection, most_keys: int, most_values: 
     checked_limit(most_keys, _MOST_KEYS)
     checked_limit(most_values, _MOST_VALUES)
     _keep_requests(question, chosen)
-    inside, outside = question.one("SELECT count_if(inside), count_if(NOT inside) FROM requests")
+    inside, outside = question.one(
+        "SELECT count(*) FILTER (WHERE inside), count(*) FILTER (WHERE NOT inside) FROM requests"
+    )
     rows = question.fetch(_counts(most_keys, most_values))
     values: list[ValueCount] = []
     absent: dict[str, tuple[int, int]] = {}
@@ -42,7 +44,7 @@ def _absent(missing: dict[str, tuple[int, int]]) -> list[ValueCount]:
 def _keep_requests(question: Question, chosen: Selection) -> None:
     """The table `requests`: columns, attributes and `inside` of the requests of both cohorts."""
     service = "" if chosen.service is None else is_text(question, "service", chosen.service)
-    where = requests_of(question, question.rows("spans", CELL_COLUMNS, chosen.window, service))
+    where = requests_of(question, cells(question, chosen.window, chosen.service))
     if chosen.name is not None:
         where += f" AND name = {question.bind(chosen.name)}"
     took = "coalesce(duration_ns, 0) / 1e6"

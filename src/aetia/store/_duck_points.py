@@ -73,8 +73,8 @@ def metric(
 
 _STEPS = (
     f"SELECT {_SERIES}, t, CASE WHEN value >= before THEN value - before WHEN before IS NOT NULL THEN value END "
-    f"AS gain, (t - since) / 1e9 AS elapsed FROM (SELECT *, lag(value) OVER w AS before, lag(t) OVER w AS since FROM points "
-    f"WINDOW w AS (PARTITION BY {_SERIES} ORDER BY t, value))"
+    f"AS gain, (t - since) / 1e9 AS elapsed FROM (SELECT *, lag(value) OVER w AS before, lag(t) OVER w AS since "
+    f"FROM points WINDOW w AS (PARTITION BY {_SERIES} ORDER BY t, value))"
 )
 
 

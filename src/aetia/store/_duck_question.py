@@ -10,6 +10,7 @@ import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import duckdb
@@ -60,9 +61,12 @@ class Reading(Protocol):
 class Question:
     """Parameters and relations of one question. Not shared between threads."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
+    def __init__(
+        self, cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot, ready: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
         self.cursor = cursor
         self.snapshot = snapshot
+        self._ready = ready
         self._values: dict[str, Any] = {}
         self._registered: set[str] = set()
 
@@ -126,6 +130,12 @@ class Question:
         found = [part for part in self.snapshot.parts[signal] if part.rows and _touches(part, window)]
         return sorted(found, key=lambda part: (part.start_ns, str(part.path)))
 
+    def counted(self, window: Window) -> tuple[dict[int, Part], list[Part]]:
+        """The parts of spans in a window that are counted (by number), and those that are not."""
+        parts = self.parts("spans", window)
+        numbers = {self._ready[path]: part for part in parts if (path := str(part.path)) in self._ready}
+        return numbers, [part for part in parts if str(part.path) not in self._ready]
+
     def hot(self, signal: Signal) -> str:
         """The hot rows as a table with the promoted columns and `hot_row`, the number of a row."""
         name = f"hot_{signal}"
@@ -175,10 +185,13 @@ class Question:
 
 
 @contextmanager
-def asked(engine: Engine, store: Reading, window: Window | None, signals: Sequence[Signal]) -> Generator[Question]:
-    """A question about some signals in a window, with what the store holds now."""
+def asked(
+    engine: Engine, store: Reading, window: Window | None, signals: Sequence[Signal],
+    ready: Mapping[str, int] = MappingProxyType({}),
+) -> Generator[Question]:  # fmt: skip
+    """A question about some signals in a window, with what the store holds now. `ready`: the counted parts."""
     with store.reading(window, signals) as snapshot, engine.cursor() as cursor:
-        yield Question(cursor, snapshot)
+        yield Question(cursor, snapshot, ready)
 
 
 def _both(one: str, other: str) -> str:

@@ -6,34 +6,42 @@ an octave, whose middle is within 2^(1/24) = 2.93 % of everything in it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from aetia.model.window import Window
 from aetia.store._duck_question import Question, checked_limit, grid, is_text, text
+from aetia.store._duck_sql import CELL_COLUMNS, LOWEST, PER_OCTAVE, SENT, SERVED, STEP_NS
 from aetia.store.backend import HeatMap, OperationRow, Series, ServiceRow
 
-PER_OCTAVE = 12
-LOWEST = -120
-"""The bucket of what lasted less than 2^(-120/12) ms."""
-BUCKET = (
-    f"(CASE WHEN coalesce(duration_ns, 0) < 977 THEN {LOWEST} "
-    f"ELSE floor({PER_OCTAVE} * log2(duration_ns / 1e6)) END)::SMALLINT"
-)
-FAILED = "coalesce(status = 'error', false)"
-ROOT = "coalesce(parent_span_id, '') = ''"
-CELL_COLUMNS = (
-    "coalesce(service, '') AS service, coalesce(name, '') AS name, coalesce(kind, '') AS kind, "
-    f"{ROOT} AS root, epoch_ns(time) AS t, {BUCKET} AS bucket, 1 AS n, {FAILED}::INTEGER AS errors"
-)
-SERVED = "kind IN ('server', 'consumer')"
-SENT = "kind IN ('client', 'producer')"
 QUANTILES = (50, 95, 99)
 
 
-def cells(question: Question, window: Window, service: str | None = None) -> str:
-    """A relation of cells in a window: service, name, kind, root, t, bucket, n, errors."""
+def cells(question: Question, window: Window, service: str | None = None, step_ns: int = STEP_NS) -> str:
+    """A relation of cells in a window: service, name, kind, root, t, bucket, n, errors.
+
+    Counted parts give them for the whole steps of `STEP_NS` inside the window, where a grid of `step_ns` cuts none of
+    these in two; all else is read as rows.
+    """
     where = "" if service is None else is_text(question, "service", service)
-    return question.rows("spans", CELL_COLUMNS, window, where)
+    first, last = -(-window.start_ns // STEP_NS), window.end_ns // STEP_NS
+    numbers, young = question.counted(window)
+    if step_ns % STEP_NS or first >= last or not numbers:
+        return question.rows("spans", CELL_COLUMNS, window, where)
+    old = list(numbers.values())
+    ragged = [
+        question.rows("spans", CELL_COLUMNS, border, where, hot=False, parts=old)
+        for border in (Window(window.start_ns, first * STEP_NS), Window(last * STEP_NS, window.end_ns))
+        if border.end_ns > border.start_ns
+    ]
+    owner = "" if service is None else f"AND service = {question.bind(service)}"
+    counted = (
+        f"(SELECT service, name, kind, root, bin * {STEP_NS} AS t, bucket, n, errors FROM cells JOIN operations "
+        f"ON operation = id WHERE bin >= {first} AND bin < {last} {owner} "
+        f"AND part IN (SELECT unnest({question.bind(list(numbers))})))"
+    )
+    fresh = question.rows("spans", CELL_COLUMNS, window, where, parts=young)
+    return "(" + " UNION ALL ".join(f"FROM {relation}" for relation in (counted, fresh, *ragged)) + ")"
 
 
 def by_quantile(keys: str, relation: str, where: str) -> str:
@@ -89,7 +97,7 @@ def services(question: Question, window: Window, limit: int) -> tuple[ServiceRow
     where = requests_of(question, relation, known)
     rows = {row[0]: row[1:] for row in question.fetch(by_quantile("service", relation, where))}
     names = sorted(known, key=str.encode)[: checked_limit(limit)]
-    return tuple(ServiceRow(service=name, **_red(*rows.get(name, (0, 0, None, None, None)), window)) for name in names)
+    return tuple(ServiceRow(service=name, **_red(rows.get(name, (0, 0, None, None, None)), window)) for name in names)
 
 
 def operations(question: Question, window: Window, service: str | None, limit: int) -> tuple[OperationRow, ...]:
@@ -98,12 +106,13 @@ def operations(question: Question, window: Window, service: str | None, limit: i
         f"SELECT * FROM ({sql}) ORDER BY requests DESC, service, name, kind LIMIT {checked_limit(limit)}"
     )
     return tuple(
-        OperationRow(service=owner, name=name, kind=text(kind), **_red(*counts, window))
+        OperationRow(service=owner, name=name, kind=text(kind), **_red(counts, window))
         for owner, name, kind, *counts in rows
     )
 
 
-def _red(requests: int, errors: int, p50: Any, p95: Any, p99: Any, window: Window) -> dict[str, Any]:
+def _red(counts: Sequence[Any], window: Window) -> dict[str, Any]:
+    requests, errors, p50, p95, p99 = counts
     return {
         "requests": requests, "errors": errors, "per_second": requests / window.seconds if window.seconds else 0.0,
         "error_share": errors / requests if requests else 0.0, "p50_ms": milliseconds(p50),
@@ -115,7 +124,7 @@ def red(question: Question, window: Window, step_ns: int, service: str | None, n
     start, bins = grid(window, step_ns)
     rows: dict[int, Any] = {}
     if bins:
-        relation, where = _requests(question, window, service, name)
+        relation, where = _requests(question, window, service, name, step_ns)
         binned = f"(SELECT *, (t - {start}) // {step_ns} AS bin FROM {relation} WHERE {where})"
         rows = {row[0]: row[1:] for row in question.fetch(by_quantile("bin", binned, "true"))}
     found = [rows.get(number, (0, 0, None, None, None)) for number in range(bins)]
@@ -126,9 +135,11 @@ def red(question: Question, window: Window, step_ns: int, service: str | None, n
     )  # fmt: skip
 
 
-def _requests(question: Question, window: Window, service: str | None, name: str | None) -> tuple[str, str]:
+def _requests(
+    question: Question, window: Window, service: str | None, name: str | None, step_ns: int
+) -> tuple[str, str]:
     """Cells, and the condition that they count requests of a service (and operation)."""
-    relation = cells(question, window, service)
+    relation = cells(question, window, service, step_ns)
     where = requests_of(question, relation)
     return relation, where if name is None else f"{where} AND name = {question.bind(name)}"
 
@@ -141,7 +152,7 @@ def heat_map(question: Question, window: Window, step_ns: int, service: str | No
     start, bins = grid(window, step_ns)
     rows: list[Any] = []
     if bins:
-        relation, where = _requests(question, window, service, name)
+        relation, where = _requests(question, window, service, name, step_ns)
         rows = question.fetch(
             f"SELECT (t - {start}) // {step_ns}, {HEAT}, sum(n)::BIGINT, sum(errors)::BIGINT FROM {relation} "
             f"WHERE {where} GROUP BY ALL"

@@ -15,6 +15,7 @@ from aetia.store.backend import Extent
 
 pc = pyarrow.compute
 _HASH_RANGE = 2**64
+_NO_TRACE = "coalesce(trace_id, '') = ''"
 
 
 def extents(question: Question) -> tuple[Extent, ...]:
@@ -34,23 +35,17 @@ def _extent(question: Question, signal: Signal) -> Extent:
 
 
 def telemetry(question: Question, window: Window, most_spans: int) -> Telemetry:
-    tables: dict[str, pa.Table] = {}
-    where = ""
-    share = 1.0
     count = question.one(f"SELECT count(*) FROM {question.rows('spans', '1 AS one', window)}")[0]
-    if count > most_spans:
-        share = most_spans / count
-        limit = question.bind(int(share * _HASH_RANGE))
-        # Rows without a trace are drawn one by one, by what tells them apart.
-        drawn = "CASE WHEN coalesce(trace_id, '') = '' THEN hash({alone}) ELSE hash(trace_id) END < " + limit
-        where = drawn
+    share = min(1.0, most_spans / count) if count else 1.0
+    drawn = dict.fromkeys(SIGNALS, "")
+    if share < 1.0:
+        below = f"< {question.bind(int(share * _HASH_RANGE))}"
+        # Spans of no trace are drawn one by one, by what tells them apart.
+        drawn["spans"] = f"CASE WHEN {_NO_TRACE} THEN hash(span_id, time) ELSE hash(trace_id) END {below}"
+        drawn["logs"] = f"{_NO_TRACE} OR hash(trace_id) {below}"
+    tables: dict[str, pa.Table] = {}
     for signal in SIGNALS:
         columns = ", ".join(ANALYSIS_COLUMNS[signal])
-        condition = ""
-        if where and signal == "spans":
-            condition = where.format(alone="span_id, time")
-        elif where and signal == "logs":
-            condition = f"coalesce(trace_id, '') = '' OR hash(trace_id) < {limit}"
-        source = question.rows(signal, columns, window, condition)
+        source = question.rows(signal, columns, window, drawn[signal])
         tables[signal] = question.arrow(f"SELECT {columns} FROM {source} ORDER BY time")
     return replace(Telemetry(), **tables, sampled=share)

@@ -304,7 +304,8 @@ class Backend(Protocol):
         ...
 
     def topology(self, window: Window, limit: int = 2000) -> tuple[EdgeRow, ...]:
-        """Who calls whom; by caller and callee. Of more than `limit` those with most calls are kept."""
+        """Who calls whom; by caller and callee. Of more than `limit` those with most calls are kept. The window is
+        widened to multiples of 10 s since the epoch."""
         ...
 
     def traces(

@@ -6,20 +6,22 @@ import re
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from aetia.ingest.otlp_columns import Limits
 from aetia.model.errors import StoreError
 from aetia.model.stored import PROMOTED, SIGNALS, STORED, Signal
 from aetia.model.window import Window
-from aetia.store.decoding import decode
-from aetia.store.hot import Chunk, HotSegment, Integers, Origin, located, merged, tail_to_merge
+from aetia.store.hot import Chunk, HotSegment, Integers, merged, tail_to_merge
+from aetia.store.unpacking import Unpacker
 
 _NAME = re.compile(r"(\d{8,})_(-?\d+)_(-?\d+)_(\d+)_(\d+)\.parquet")
+_MOST_NOTES = 200
 _HOUR = re.compile(r"\d{4}-\d\d-\d\d/\d\d")
 
 
@@ -67,8 +69,11 @@ class Snapshot:
     asked for, and so may the parts.
     """
 
-    def __init__(self, chunks: Mapping[Signal, tuple[Chunk, ...]], parts: Mapping[Signal, tuple[Part, ...]]) -> None:
+    def __init__(
+        self, chunks: Mapping[Signal, tuple[Chunk, ...]], parts: Mapping[Signal, tuple[Part, ...]], unpacker: Unpacker
+    ) -> None:
         self._chunks = chunks
+        self._unpacker = unpacker
         self.parts = parts
 
     @cached_property
@@ -82,12 +87,7 @@ class Snapshot:
     def full(self, signal: Signal, rows: Integers) -> pa.Table:
         """All columns (`model.stored.STORED`) of some rows of `hot[signal]`, which are ascending row numbers, shape
         (n,). Their requests are read from the journal and decoded, so ask for few. Raises StoreError."""
-        schema = STORED[signal]
-        try:
-            found = [_decoded(signal, *place) for place in located(self._chunks[signal], rows)]
-        except OSError as error:
-            raise StoreError(f"The journal cannot be read: {error}; run aetia store check.") from error
-        return pa.concat_tables([table.cast(schema) for table in found]) if found else schema.empty_table()
+        return self._unpacker.rows(signal, self._chunks[signal], rows)
 
     def raw(self, signal: Signal) -> Iterator[bytes]:
         """The requests (OTLP protobuf; JSON rows of changes) behind the hot rows of a signal."""
@@ -103,21 +103,6 @@ def _concatenated(signal: Signal, chunks: Sequence[Chunk]) -> pa.Table:
     return pa.concat_tables([chunk.table for chunk in chunks])
 
 
-def _decoded(signal: Signal, origin: Origin, rows: Integers) -> pa.Table:
-    if origin.exceptions:
-        batch = decode(origin.bodies, origin.read(np.arange(len(origin.offsets))), full=True)
-        assert batch.exceptions is not None
-        return batch.exceptions.take(pa.array(rows, pa.int64()))
-    ends = np.cumsum(origin.body_rows)
-    body_of_row = np.searchsorted(ends, rows, side="right")
-    which = np.unique(body_of_row)
-    starts = (ends - origin.body_rows)[which]
-    table = decode(signal, origin.read(which), full=True).table
-    new_starts = np.cumsum(origin.body_rows[which]) - origin.body_rows[which]
-    place = np.searchsorted(which, body_of_row)
-    return table.take(pa.array(rows - starts[place] + new_starts[place], pa.int64()))
-
-
 @dataclass(slots=True)
 class _Waiting:
     """Files that may go once no snapshot from before `version` is open, and what to do after that."""
@@ -127,26 +112,27 @@ class _Waiting:
     then: Callable[[], None] | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Note:
     """Something that is wrong with the folder, and how to mend it."""
 
     path: str
     problem: str
     mend: str
-    excluded: list[Part] = field(default_factory=list[Part])
 
 
 class Catalog:
     """Parts and hot segments behind one lock. All methods may be called from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008 - a frozen value
         self._lock = threading.Lock()
+        self._unpacker = Unpacker(limits)
         self._parts: dict[Signal, dict[Path, Part]] = {signal: {} for signal in SIGNALS}
         self._segments: list[HotSegment] = []
         self._version = 0
         self._open: dict[int, int] = {}
         self._waiting: list[_Waiting] = []
+        self._closed = False
         self.notes: list[Note] = []
 
     # ---- hot segments -----------------------------------------------------------------------------------
@@ -203,6 +189,7 @@ class Catalog:
                 self._parts[part.signal][part.path] = part
             if compacted is not None:
                 self._segments = [segment for segment in self._segments if segment is not compacted]
+                self._unpacker.forget()
             self._version += 1
             self._waiting.append(_Waiting(self._version, tuple(part.path for part in removed), then))
         self._collect()
@@ -212,12 +199,16 @@ class Catalog:
         mend = "restore the file from a backup, or delete it; the other files are served"
         with self._lock:
             for parts in self._parts.values():
-                if (part := parts.pop(path, None)) is not None:
-                    self.notes.append(Note(str(path), problem, mend, [part]))
+                if parts.pop(path, None) is not None:
+                    self._add_note(Note(str(path), problem, mend))
 
     def note(self, path: Path, problem: str, mend: str) -> None:
         with self._lock:
-            self.notes.append(Note(str(path), problem, mend))
+            self._add_note(Note(str(path), problem, mend))
+
+    def _add_note(self, note: Note) -> None:
+        if note not in self.notes:
+            self.notes = [*self.notes, note][-_MOST_NOTES:]
 
     # ---- snapshots --------------------------------------------------------------------------------------
 
@@ -226,6 +217,8 @@ class Catalog:
         """A snapshot whose files stay while the context lasts."""
         wanted = tuple(signals)
         with self._lock:
+            if self._closed:
+                raise StoreError("The store is closed.")
             version = self._version
             self._open[version] = self._open.get(version, 0) + 1
             segments = [(segment, {name: tuple(segment.chunks[name]) for name in wanted}) for segment in self._segments]
@@ -235,6 +228,7 @@ class Catalog:
                 {name: tuple(c for _, chunks in segments for c in chunks[name] if _touches(c, window))
                  for name in wanted},
                 {name: tuple(sorted((p for p in parts[name] if _touches(p, window)), key=_order)) for name in wanted},
+                self._unpacker,
             )  # fmt: skip
         finally:
             with self._lock:
@@ -242,6 +236,13 @@ class Catalog:
                 if not self._open[version]:
                     del self._open[version]
             self._collect()
+
+    def close(self) -> None:
+        """Hold no file any longer; snapshots that are open keep theirs."""
+        with self._lock:
+            self._closed = True
+            self._segments = []
+            self._unpacker.forget()
 
     def _collect(self) -> None:
         """Delete what no open snapshot can see; what the disk refuses to delete is tried again the next time."""

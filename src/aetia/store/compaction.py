@@ -82,7 +82,7 @@ def compact(job: CompactJob) -> Done:
         records = [record for record in scan(data[: job.length]).records if record.offset not in skipped]
         received_ns = max((record.received_ns for record in records), default=0)
         receipt_hour = received_ns // HOUR_NS
-        for signal, table, problem in _tables(data, records, full=job.full):
+        for signal, table, problem in _tables(data, records, job):
             hours.setdefault(signal, _Hours()).add(table, receipt_hour)
             problems += [problem] if problem else []
     outputs: list[Output] = []
@@ -98,13 +98,13 @@ def compact(job: CompactJob) -> Done:
     return Done(outputs=tuple(outputs), rows=rows, problems=tuple(problems))
 
 
-def _tables(data: memoryview, records: Sequence[Record], *, full: bool) -> Iterator[tuple[Signal, pa.Table, str]]:
+def _tables(data: memoryview, records: Sequence[Record], job: CompactJob) -> Iterator[tuple[Signal, pa.Table, str]]:
     """The stored tables of the records, and what could not be decoded."""
     for signal in SIGNALS:
         chosen = [record for record in records if record.signal == signal]
         for group in _groups(chosen):
             bodies = [bytes(data[record.body_offset : record.end]) for record in group]
-            batch = decode(signal, bodies, full=full)
+            batch = decode(signal, bodies, full=job.full, limits=job.limits)
             problem = "; ".join(f"byte {group[number].offset}: {why}" for number, why in batch.failed.items())
             found: tuple[tuple[Signal, pa.Table | None], ...] = ((signal, batch.table), ("logs", batch.exceptions))
             for name, table in found:

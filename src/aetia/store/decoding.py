@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 import pyarrow as pa
 
-from aetia.ingest.otlp_columns import Batch
+from aetia.ingest.otlp_columns import Batch, Limits
 from aetia.ingest.otlp_columns import decode as decode_otlp
 from aetia.ingest.redaction import Redactor
 from aetia.model.stored import PROMOTED, STORED, Signal
@@ -18,13 +18,14 @@ _changes = msgspec.json.Decoder(list[ChangeRow])
 
 
 class Decoder:
-    """How a store decodes: with its redactor."""
+    """How a store decodes what comes in: within its limits, with its redactor."""
 
-    def __init__(self, redactor: Redactor | None = None) -> None:
+    def __init__(self, limits: Limits, redactor: Redactor | None = None) -> None:
+        self._limits = limits
         self._redactor = redactor
 
     def decode(self, signal: Signal, bodies: Sequence[bytes]) -> Batch:
-        batch = decode(signal, bodies, redactor=self._redactor)
+        batch = decode(signal, bodies, limits=self._limits, redactor=self._redactor)
         exceptions = batch.exceptions
         return replace(
             batch,
@@ -40,11 +41,13 @@ def conform(table: pa.Table, signal: Signal) -> pa.Table:
     return table if table.schema.equals(schema) else table.select(names).cast(schema)
 
 
-def decode(signal: Signal, bodies: Sequence[bytes], *, full: bool = False, redactor: Redactor | None = None) -> Batch:
+def decode(
+    signal: Signal, bodies: Sequence[bytes], *, full: bool = False, limits: Limits, redactor: Redactor | None = None
+) -> Batch:
     """The tables of some bodies of one signal; see `ingest.otlp_columns.Batch`. A body of changes is a JSON array."""
     if signal == "changes":
         return _decode_changes(bodies)
-    return decode_otlp(signal, bodies, full=full, redactor=redactor)
+    return decode_otlp(signal, bodies, full=full, limits=limits, redactor=redactor)
 
 
 def _decode_changes(bodies: Sequence[bytes]) -> Batch:

@@ -6,6 +6,7 @@ Every question sees one snapshot, in which each acknowledged row is exactly once
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,8 @@ from aetia.model.tables import Telemetry
 from aetia.model.window import Window
 from aetia.store import _duck_cohorts, _duck_edges, _duck_lines, _duck_points, _duck_red, _duck_traces, _duck_window
 from aetia.store._duck_engine import Engine
-from aetia.store._duck_question import Reading, asked
+from aetia.store._duck_question import Question, Reading, asked
+from aetia.store._duck_rollups import Rollups
 from aetia.store.backend import (
     Aggregate,
     BodyRow,
@@ -42,50 +44,65 @@ class DuckBackend:
     """`Backend` on a store that gives snapshots. Safe to use from several threads; close it before the store.
 
     `cache` is a file that may be deleted while nothing runs; without one everything is in memory. `folders` hold the
-    part files, by default the folder of the cache.
+    part files, by default the folder of the cache. With `background` a thread counts part files as they come, which
+    makes questions about many spans fast; the answers do not depend on it.
     """
 
-    def __init__(self, store: Reading, cache: Path | None = None, *, folders: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, store: Reading, cache: Path | None = None, *, folders: Sequence[Path] = (), background: bool = True
+    ) -> None:
         self._store = store
         self._engine = Engine(cache, folders or ([cache.parent] if cache else []))
+        self._rollups = Rollups(self._engine, store)
+        if background:
+            self._rollups.start()
 
     def close(self) -> None:
+        self._rollups.close()
         self._engine.close()
+
+    def catch_up(self) -> int:
+        """Count all part files that are not counted yet, now; how many there were. Without it, and without
+        `background`, answers are the same and slower."""
+        return self._rollups.catch_up()
+
+    def _about_spans(self, window: Window | None) -> AbstractContextManager[Question]:
+        return asked(self._engine, self._store, window, ("spans",), self._rollups.ready)
 
     def extents(self) -> tuple[Extent, ...]:
         with asked(self._engine, self._store, None, SIGNALS) as question:
             return _duck_window.extents(question)
 
     def services(self, window: Window, limit: int = 1000) -> tuple[ServiceRow, ...]:
-        with asked(self._engine, self._store, window, ("spans",)) as question:
+        with self._about_spans(window) as question:
             return _duck_red.services(question, window, limit)
 
     def operations(self, window: Window, service: Text = None, limit: int = 200) -> tuple[OperationRow, ...]:
-        with asked(self._engine, self._store, window, ("spans",)) as question:
+        with self._about_spans(window) as question:
             return _duck_red.operations(question, window, service, limit)
 
     def red(self, window: Window, step_ns: int, service: Text = None, name: Text = None) -> Series:
-        with asked(self._engine, self._store, window, ("spans",)) as question:
+        with self._about_spans(window) as question:
             return _duck_red.red(question, window, step_ns, service, name)
 
     def topology(self, window: Window, limit: int = 2000) -> tuple[EdgeRow, ...]:
         around = _duck_edges.around(window)
-        with asked(self._engine, self._store, around, ("spans",)) as question:
+        with self._about_spans(around) as question:
             return _duck_edges.topology(question, window, limit)
 
     def traces(
         self, window: Window, *, filters: Sequence[Filter] = (), order: TraceOrder = "newest", limit: int = 50,
         cursor: str = "",
     ) -> Traces:  # fmt: skip
-        with asked(self._engine, self._store, window, ("spans",)) as question:
+        with self._about_spans(window) as question:
             return _duck_traces.traces(question, window, filters, order, limit, cursor)
 
     def trace(self, trace_id: str, *, limit: int = 10_000) -> Spans:
-        with asked(self._engine, self._store, None, ("spans",)) as question:
+        with self._about_spans(None) as question:
             return _duck_traces.trace(question, trace_id, limit)
 
     def trace_table(self, trace_id: str) -> Telemetry:
-        with asked(self._engine, self._store, None, ("spans",)) as question:
+        with self._about_spans(None) as question:
             return Telemetry(spans=_duck_traces.trace_table(question, trace_id))
 
     def logs(self, window: Window, *, filters: Sequence[Filter] = (), limit: int = 100, cursor: str = "") -> Logs:
@@ -113,11 +130,11 @@ class DuckBackend:
             return _duck_points.metric(question, window, name, step_ns, service, aggregate, limit)
 
     def heat_map(self, window: Window, step_ns: int, *, service: Text = None, name: Text = None) -> HeatMap:
-        with asked(self._engine, self._store, window, ("spans",)) as question:
+        with self._about_spans(window) as question:
             return _duck_red.heat_map(question, window, step_ns, service, name)
 
     def cohorts(self, chosen: Selection, *, most_keys: int = 60, most_values: int = 50) -> Cohorts:
-        with asked(self._engine, self._store, chosen.window, ("spans",)) as question:
+        with self._about_spans(chosen.window) as question:
             return _duck_cohorts.cohorts(question, chosen, most_keys, most_values)
 
     def changes(self, window: Window, limit: int = 1000) -> tuple[ChangeRow, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,14 +113,3 @@ def merged(chunks: Sequence[Chunk]) -> Chunk:
     table = pa.concat_tables([chunk.table for chunk in chunks]).unify_dictionaries().combine_chunks()
     origins = tuple(origin for chunk in chunks for origin in chunk.origins)
     return Chunk(table, origins, min(chunk.start_ns for chunk in chunks), max(chunk.end_ns for chunk in chunks))
-
-
-def located(chunks: Sequence[Chunk], rows: Integers) -> Iterator[tuple[Origin, Integers]]:
-    """Ascending row numbers of the concatenated chunks as (origin, row numbers within it)."""
-    start = 0
-    for chunk in chunks:
-        for origin in chunk.origins:
-            low, high = np.searchsorted(rows, (start, start + origin.rows))
-            if high > low:
-                yield origin, rows[low:high] - start
-            start += origin.rows

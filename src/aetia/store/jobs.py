@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from aetia.ingest.otlp_columns import Limits
 from aetia.model.stored import Signal
 
 
@@ -20,6 +21,7 @@ class CompactJob(msgspec.Struct, frozen=True, kw_only=True, tag="compact"):
     full: bool = True
     row_group_rows: int = 100_000
     most_hours: int = 48
+    limits: Limits = Limits()
 
 
 class MergeJob(msgspec.Struct, frozen=True, kw_only=True, tag="merge"):

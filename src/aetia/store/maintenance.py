@@ -15,7 +15,7 @@ from aetia.store.hot import HotSegment
 from aetia.store.jobs import CompactJob, Done, Failed, MergeJob
 from aetia.store.layout import Layout
 from aetia.store.merging import next_merge
-from aetia.store.process import WorkerProcess
+from aetia.store.process import InProcess, WorkerProcess
 from aetia.store.retention import expired, remove_empty_folders, remove_old_digests
 from aetia.store.seen import SUFFIX as IDS_SUFFIX
 from aetia.store.seen import write_entries
@@ -35,7 +35,7 @@ class Maintenance:
         self._settings = settings
         self._catalog = catalog
         self._next_job = next_job
-        self._worker = WorkerProcess()
+        self._worker = WorkerProcess() if settings.worker_process else InProcess()
         self._changed = threading.Condition()
         self._stopping = False
         self._asked = 0
@@ -109,7 +109,9 @@ class Maintenance:
             return self._one_step(asked)
         except OSError as error:
             self._failed(f"{self._layout.folder} cannot be written: {error}")
-            return False
+        except Exception as error:  # noqa: BLE001 - the journal is safe; what fails is tried again and reported
+            self._failed(f"compaction failed: {type(error).__name__}: {error}")
+        return False
 
     def _one_step(self, asked: bool) -> bool:
         now = time.monotonic()
@@ -147,7 +149,7 @@ class Maintenance:
             number=number, folder=str(self._layout.folder), scratch=f"{self._layout.scratch.name}/{number:08d}",
             segment=name, length=segment.file.length, skipped=tuple(segment.skipped),
             full=segment.attempts < _ATTEMPTS, row_group_rows=self._settings.row_group_rows,
-            most_hours=self._settings.most_hours,
+            most_hours=self._settings.most_hours, limits=self._settings.limits,
         )  # fmt: skip
         answer = self._worker.run(job)
         if isinstance(answer, Failed):
@@ -156,8 +158,12 @@ class Maintenance:
                 segment.attempts += 1 if not answer.errno else 0
                 self._failed(f"{name} could not be compacted: {answer.problem}")
             return False
-        self._report(segment, job, answer)
-        write_entries(segment.file.path.with_suffix(IDS_SUFFIX), segment.digests)
+        try:
+            self._report(segment, job, answer)
+            write_entries(segment.file.path.with_suffix(IDS_SUFFIX), segment.digests)
+        except OSError:
+            self._drop_scratch(job.scratch)
+            raise
         commit = Commit(number=number, outputs=answer.outputs, removed=(name,))
         self._commit(commit, (), segment)
         self._succeeded("compact", answer)
@@ -246,6 +252,6 @@ class Maintenance:
         dropped = expired(self._catalog.parts(), self._held, self._settings, now_ns)
         if dropped:
             self._catalog.swap(added=(), removed=dropped)
-            remove_empty_folders(self._layout, {part.path.parent for part in dropped})
+        remove_empty_folders(self._layout)
         remove_old_digests(self._layout, self._settings, now_ns)
         return dropped

@@ -10,11 +10,25 @@ from typing import Any
 import msgspec
 
 from aetia.store.jobs import Answer, Failed, Job
+from aetia.store.worker import run
 
 _answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
 _encode: Any = msgspec.json.encode
 _JOBS_OF_A_PROCESS = 500
 """A long life would keep whatever the libraries leak."""
+
+
+class InProcess:
+    """The same in the thread that asks, where a second process is not wanted; requests then share its processor."""
+
+    pid: int | None = None
+
+    def run(self, job: Job) -> Answer:
+        return run(job)
+
+    def stop(self) -> None: ...
+
+    def release(self) -> None: ...
 
 
 class WorkerProcess:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aetia.ingest.otlp_columns import Limits
 from aetia.model.errors import StoreError
 from aetia.model.stored import Signal
 from aetia.store import commits
@@ -19,7 +20,9 @@ from aetia.store.layout import Layout, has_footer
 from aetia.store.seen import SUFFIX as IDS_SUFFIX
 from aetia.store.seen import Seen, read_entries
 from aetia.store.segments import SegmentFile, mapped, number_of, segment_paths
-from aetia.store.settings import Settings
+from aetia.store.settings import MIB, Settings
+
+_GROUP_BYTES = 4 * MIB
 
 
 @dataclass(slots=True)
@@ -39,7 +42,7 @@ class Recovered:
 
 def recover(layout: Layout, settings: Settings, *, writable: bool) -> Recovered:
     """Raises StoreError when the folder cannot be listed or read at all."""
-    catalog = Catalog()
+    catalog = Catalog(settings.limits)
     out = Recovered(catalog, Seen(settings.dedupe_seconds, settings.dedupe_entries))
     try:
         pending = commits.pending(layout)
@@ -140,8 +143,8 @@ def _replay(layout: Layout, settings: Settings, out: Recovered, path: Path, *, w
     out.requests += len(fresh)
     segment.requests = len(fresh)
     out.catalog.add_segment(segment)
-    for group in _groups(fresh, settings.group_bytes):
-        _publish(layout, out.catalog, segment, group, writable=writable)
+    for group in _groups(fresh):
+        _publish(layout, settings.limits, out.catalog, segment, group, writable=writable)
     segment.digests = out.seen.close_segment()
     out.segments.append(segment)
 
@@ -162,13 +165,13 @@ def _not_seen(seen: Seen, records: Sequence[Record], segment: HotSegment) -> lis
     return fresh
 
 
-def _groups(records: Sequence[Record], size: int) -> Iterator[list[Record]]:
+def _groups(records: Sequence[Record]) -> Iterator[list[Record]]:
     group: list[Record] = []
     held = 0
     for record in records:
         group.append(record)
         held += record.length
-        if held >= size:
+        if held >= _GROUP_BYTES:
             yield group
             group, held = [], 0
     if group:
@@ -176,7 +179,8 @@ def _groups(records: Sequence[Record], size: int) -> Iterator[list[Record]]:
 
 
 def _publish(
-    layout: Layout, catalog: Catalog, segment: HotSegment, records: Sequence[Record], *, writable: bool
+    layout: Layout, limits: Limits, catalog: Catalog, segment: HotSegment, records: Sequence[Record], *,
+    writable: bool,
 ) -> None:  # fmt: skip
     by_signal: dict[Signal, list[Record]] = {}
     for record in records:
@@ -184,7 +188,7 @@ def _publish(
     file = segment.file
     for signal, listed in by_signal.items():
         bodies = [file.read(record.body_offset, record.length) for record in listed]
-        batch = Decoder().decode(signal, bodies)
+        batch = Decoder(limits).decode(signal, bodies)
         for number, why in batch.failed.items():
             record = listed[number]
             catalog.note(file.path, f"a request at byte {record.offset} cannot be decoded: {why}", "its copy is kept")

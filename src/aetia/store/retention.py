@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import contextlib
+import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from aetia.model.stored import SIGNALS
@@ -42,16 +44,13 @@ def _trim(parts: Sequence[Part], limit: int, held: Collection[int], chosen: dict
             size -= part.bytes
 
 
-def remove_empty_folders(layout: Layout, folders: Iterable[Path]) -> None:
+def remove_empty_folders(layout: Layout) -> None:
     """Hours and days without a file."""
-    for folder in folders:
-        for path in (folder, folder.parent):
-            if path.parent == layout.folder:
-                continue
-            try:
-                path.rmdir()
-            except OSError:
-                break  # not empty, or gone
+    for signal in SIGNALS:
+        for folder, _, _ in os.walk(layout.signal(signal), topdown=False):
+            if Path(folder) != layout.signal(signal):
+                with contextlib.suppress(OSError):  # not empty
+                    Path(folder).rmdir()
 
 
 def remove_old_digests(layout: Layout, settings: Settings, now_ns: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from aetia.ingest.otlp_columns import Limits
 from aetia.model.stored import Signal
 
 MIB = 1 << 20
@@ -20,7 +21,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     segment_bytes: int = 64 * MIB
     segment_seconds: float = 30.0
     """A segment of the journal is closed at this size or age, and then compacted."""
-    hot_bytes: int = 256 * MIB
+    hot_bytes: int = 192 * MIB
     """Journal that waits for compaction; beyond it `append` raises StoreFull. It bounds the memory of the hot tables
     and the time of a start."""
     dedupe_seconds: float = 3600.0
@@ -29,6 +30,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """So many requests are remembered at most (24 bytes each), the oldest are forgotten first."""
     compact: bool = True
     """Whether segments are compacted and parts merged in the background."""
+    worker_process: bool = True
+    """Whether that happens in a process of its own, so that requests need not wait for it."""
     row_group_rows: int = 100_000
     part_rows: int = 1_500_000
     part_bytes: int = 128 * MIB
@@ -43,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes_by_signal: dict[Signal, int] = {}
     min_free_bytes: int = 64 * MIB
     """The store refuses when the disk has less: compaction needs room to work."""
+    limits: Limits = Limits()
+    """What a request may hold; the same for all that is decoded of one folder."""
     redact: bool = True
     """Whether secrets are taken out of attributes and log bodies before anything is written."""
 

@@ -103,8 +103,8 @@ class Store:
         if lock is not None:
             self._maintenance = Maintenance(layout, settings, self._catalog, recovered.next_job)
             self._writer = Writer(
-                layout.journal, settings, self._catalog, recovered.seen, Decoder(redactor), recovered.next_segment,
-                self._segment_closed,
+                layout.journal, settings, self._catalog, recovered.seen, Decoder(settings.limits, redactor),
+                recovered.next_segment, self._segment_closed,
             )  # fmt: skip
 
     @classmethod
@@ -158,6 +158,7 @@ class Store:
             self._writer.close()
         if self._maintenance is not None:
             self._maintenance.stop()
+        self._catalog.close()
         if self._lock is not None:
             self._lock.release()
 

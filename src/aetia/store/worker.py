@@ -9,27 +9,33 @@ from __future__ import annotations
 
 import os
 import queue
-import resource
 import shutil
+import signal
 import sys
 import threading
+import time
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
-from aetia.store.jobs import Answer, CompactJob, Done, Failed, Job, MergeJob
+from aetia.store.jobs import Answer, CompactJob, Failed, Job
 
-_NICE = 10
+_NICE = 5
 
 
-def main() -> int:
+def main() -> NoReturn:
     os.nice(_NICE)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the store says when to end
     jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(jobs,), daemon=True).start()
     while True:
         answer = run(jobs.get())
-        sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+            sys.stdout.buffer.flush()
+        except OSError:  # the store is gone
+            os._exit(0)
         _give_back_memory()
 
 
@@ -43,12 +49,12 @@ def run(job: Job) -> Answer:
     """Do a job. Whatever fails is an answer, and leaves nothing in the scratch folder."""
     from aetia.store.compaction import BadPart, compact, merge
 
-    began = _cpu_seconds()
+    began = time.process_time()
     scratch = Path(job.folder, job.scratch)
     try:
         scratch.mkdir(parents=True, exist_ok=True)
         done = compact(job) if isinstance(job, CompactJob) else merge(job)
-        return msgspec.structs.replace(done, cpu_s=_cpu_seconds() - began)
+        return msgspec.structs.replace(done, cpu_s=time.process_time() - began)
     except BadPart as error:
         failed = Failed(problem=str(error), bad_part=error.path)
     except OSError as error:
@@ -59,18 +65,11 @@ def run(job: Job) -> Answer:
     return failed
 
 
-def _cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
 def _give_back_memory() -> None:
     import pyarrow as pa
 
     pa.default_memory_pool().release_unused()
 
 
-__all__ = ["Done", "MergeJob", "main", "run"]
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
@@ -83,6 +84,7 @@ class Writer:
         self._refuse_until = 0.0
         self._retry_s = _FIRST_RETRY_S
         self._free_checked = 0.0
+        self._room = 0
         self.subscribers: tuple[Subscriber, ...] = ()
         self.problems = 0
         """Callbacks of subscribers that failed."""
@@ -184,6 +186,12 @@ class Writer:
             return group
 
     def _store(self, group: Sequence[_Item]) -> None:
+        try:
+            self._store_new(group)
+        except Exception as error:  # noqa: BLE001 - the thread must outlive whatever a request makes of it
+            _answer_failed(group, StoreError(f"The request could not be stored: {type(error).__name__}: {error}"))
+
+    def _store_new(self, group: Sequence[_Item]) -> None:
         fresh, twins = self._sort_out(group)
         try:
             decoded = self._decode(fresh)
@@ -191,8 +199,6 @@ class Writer:
                 self._journal(decoded)
         except OSError as error:
             self._fail(fresh, error)
-        except Exception as error:  # noqa: BLE001 - the thread must outlive whatever a request makes of it
-            _answer_failed(fresh, StoreError(f"The request could not be stored: {type(error).__name__}: {error}"))
         for item, first in twins:
             if (why := first.future.exception()) is not None:
                 item.future.set_exception(why)
@@ -242,7 +248,7 @@ class Writer:
 
     def _journal(self, decoded: Sequence[_Decoded]) -> None:
         """Write, publish, answer. Raises OSError when the disk refuses; then nothing was stored."""
-        self._check_free()
+        self._check_free(sum(len(item.body) for one in decoded for item in one.items))
         segment = self._open or self._new_segment()
         chosen = [
             (one, number, item)
@@ -295,19 +301,22 @@ class Writer:
         segment.digests = self._seen.close_segment()
         if not segment.requests:  # the disk refused the first group
             self._catalog.drop_segment(segment)
-            segment.file.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                segment.file.path.unlink()
             return
         segment.closed = True
         self._closed_segment()
 
-    def _check_free(self) -> None:
+    def _check_free(self, size: int) -> None:
+        """Raises OSError when that much more would take the room that compaction needs."""
         now = time.monotonic()
-        if now - self._free_checked < _FREE_CHECK_S:
-            return
-        found = os.statvfs(self._folder)
-        if found.f_bavail * found.f_frsize < self._settings.min_free_bytes:
+        if now - self._free_checked >= _FREE_CHECK_S or self._room < size:
+            found = os.statvfs(self._folder)
+            self._room = found.f_bavail * found.f_frsize - self._settings.min_free_bytes
+            self._free_checked = now
+        self._room -= size
+        if self._room < 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._free_checked = now
 
     def _fail(self, items: Sequence[_Item], error: OSError) -> None:
         """Answer the group, refuse for a while, and begin a new segment afterwards: what the kernel keeps of a file

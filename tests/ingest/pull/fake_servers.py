@@ -89,9 +89,8 @@ def traces_of(telemetry: Telemetry) -> dict[str, list[dict[str, Any]]]:
 class Jaeger(Server):
     """Jaeger's query service over traces in memory; answers with the latest `limit` traces, as its memory store does."""
 
-    def __init__(self, traces: Mapping[str, Sequence[Mapping[str, Any]]], dependencies: bool = True) -> None:
+    def __init__(self, traces: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         super().__init__(self._respond)
-        self._dependencies = dependencies
         self._traces = {key: list(spans) for key, spans in traces.items()}
         self._json = {key: json.dumps(_jaeger_trace(key, spans)) for key, spans in self._traces.items()}
         self._starts: dict[str, list[tuple[int, str]]] = {}
@@ -102,10 +101,6 @@ class Jaeger(Server):
     def _respond(self, path: str, query: Query, body: bytes, headers: Mapping[str, str]) -> Any:
         if path == "/api/services":
             return {"data": sorted(self._starts), "total": len(self._starts), "errors": None}
-        if path == "/api/dependencies":
-            if not self._dependencies:
-                raise Reply(404, b"404 page not found")
-            return {"data": self._calls(), "errors": None}
         if path != "/api/traces":
             raise Reply(404, b"404 page not found")
         if "service" not in query:
@@ -117,16 +112,6 @@ class Jaeger(Server):
         latest = sorted(found, key=lambda key: -found[key])[:limit]
         body = f'{{"data": [{", ".join(self._json[key] for key in latest)}], "total": 0, "errors": null}}'.encode()
         raise Reply(200, body, "application/json")
-
-    def _calls(self) -> list[dict[str, Any]]:
-        calls: dict[tuple[str, str], int] = {}
-        for spans in self._traces.values():
-            service = {span["span_id"]: span["service"] for span in spans}
-            for span in spans:
-                caller = service.get(span["parent_span_id"])
-                if caller and caller != span["service"]:
-                    calls[caller, span["service"]] = calls.get((caller, span["service"]), 0) + 1
-        return [{"parent": one, "child": other, "callCount": n} for (one, other), n in calls.items()]
 
 
 def _jaeger_trace(trace_id: str, spans: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -71,19 +71,16 @@ def binary(*names: str) -> str:
 
 
 @contextmanager
-def prometheus(
-    series: Sequence[Series], folder: Path, config: str = "global: {scrape_interval: 1h}\n", own_port: bool = False
-) -> Iterator[str]:
-    """Prometheus with back-dated blocks; yields its URL. `own_port`: the configuration has a `%s` for its address."""
+def prometheus(series: Sequence[Series], folder: Path, config: str) -> Iterator[str]:
+    """Prometheus with back-dated blocks; yields its URL. The configuration has a `%s` for the server's own address."""
     server, tool = binary("prometheus"), binary("promtool", "prometheus")
     text = folder / "metrics.txt"
     text.write_text(open_metrics(series), "utf-8")
     data = folder / "data"
-    if series:
-        command = [tool, "tsdb", "create-blocks-from", "openmetrics", str(text), str(data)]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
+    command = [tool, "tsdb", "create-blocks-from", "openmetrics", str(text), str(data)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
     port = free_port()
-    (folder / "prometheus.yml").write_text(config % f"127.0.0.1:{port}" if own_port else config)
+    (folder / "prometheus.yml").write_text(config % f"127.0.0.1:{port}")
     command = [server, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={data}",
                f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn",
                "--storage.tsdb.retention.time=3650d"]  # fmt: skip
@@ -98,8 +95,7 @@ def victoria_metrics(series: Sequence[Series], folder: Path) -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [server, f"-storageDataPath={folder / 'vm'}", f"-httpListenAddr=127.0.0.1:{port}",
-               "-retentionPeriod=10y", "-loggerLevel=WARN", "-memory.allowedBytes=256MB",
-               "-search.latencyOffset=0s"]  # fmt: skip
+               "-retentionPeriod=10y", "-loggerLevel=WARN", "-memory.allowedBytes=256MB"]  # fmt: skip
     with running(command, f"{url}/health", folder):
         lines = [
             json.dumps({"metric": dict(labels), "timestamps": [at for at, _ in points],

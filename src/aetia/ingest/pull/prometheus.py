@@ -96,6 +96,10 @@ def pull(exchange: Exchange, window: Window, *, onset_ns: int | None, full: bool
         fetch.metrics(wanted)
     except Enough as enough:
         exchange.drop("metrics", f"{fetch.left_over(wanted)}: {enough}, a selector as match={{…}}, or a larger step=")
+    except NetError as error:
+        if not fetch.rows:
+            raise
+        exchange.drop("metrics", f"{fetch.left_over(wanted)}: {error}")
     return fetch.telemetry()
 
 
@@ -116,7 +120,7 @@ class _Fetch:
         self.types: dict[str, _About] = {}
         self._metrics: list[pa.Table] = []
         self._changes: list[pa.Table] = []
-        self._rows = 0
+        self.rows = 0
         self._done: set[str] = set()
 
     def names(self) -> list[str]:
@@ -141,7 +145,7 @@ class _Fetch:
                 for series in self._matrix(batch, part):
                     self._add(series)
             self._done.update(batch)
-            if self._rows >= self._exchange.limits.rows:
+            if self.rows >= self._exchange.limits.rows:
                 raise Enough(f"{self._exchange.limits.rows} points were enough; add rows=N to the URL")
 
     # ---- asking ---------------------------------------------------------------------------------------------
@@ -154,7 +158,7 @@ class _Fetch:
             try:
                 yield self._ask(some, time)
             except NetError as error:
-                if error.category not in ("too_large", "timeout", "status") or error.status in (401, 403, 404, 429):
+                if not (_is_too_much(error) or error.status in (400, 422)):
                     raise
                 halves = _halves(some, time) if _is_too_much(error) or len(some) > 1 else []
                 if not halves:
@@ -233,7 +237,7 @@ class _Fetch:
         for record in dropped:
             self._exchange.drop(record.table, record.reason, record.rows)
         self._metrics.append(table)
-        self._rows += table.num_rows
+        self.rows += table.num_rows
 
     def _identity(self, series: Sequence[_Series]) -> dict[str, list[str | None]]:
         out: dict[str, list[str | None]] = {
@@ -314,11 +318,11 @@ def _halves(names: list[str], part: Window) -> list[tuple[list[str], Window]]:
 
 
 def _is_too_much(error: NetError) -> bool:
-    """Whether a server refused a query because of its size, and not because of its form."""
+    """Whether a query was too large, and not of a wrong form or asked of a server that is broken."""
     words = error.said.lower()
     return (
-        error.category != "status"
-        or error.status in (413, 500, 502, 503, 504)
+        error.category in ("too_large", "timeout")
+        or error.status in (413, 504)
         or any(
             word in words for word in ("too many", "exceed", "limit", "maximum", "timeout", "timed out", "too large")
         )

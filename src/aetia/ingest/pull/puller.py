@@ -86,11 +86,10 @@ class Puller:
                 f"{skipped / NS_PER_SECOND:.0f} s in which the source was not asked are too long ago to catch up with"
             )
             found = found.with_dropped(Dropped(table="windows", rows=1, reason=reason, source=self.source))
-        return self._new(found, end)
+        return self._new(found, min(end - round(MEMORY_S * NS_PER_SECOND), window.start_ns))
 
-    def _new(self, found: Telemetry, end_ns: int) -> Telemetry:
-        """The rows that were not handed over before."""
-        oldest = end_ns - round(MEMORY_S * NS_PER_SECOND)
+    def _new(self, found: Telemetry, oldest: int) -> Telemetry:
+        """The rows that were not handed over before, in order of time; none from before `oldest`."""
         tables: dict[str, Any] = {}
         for name in SCHEMAS:
             table = found.table(name)
@@ -100,6 +99,8 @@ class Puller:
                 table, keys = table.filter(recent), keys.filter(recent)
             fresh = _unseen(keys, self._seen.get(name))
             tables[name] = table.take(fresh)
+            if "time" in table.column_names:
+                tables[name] = tables[name].sort_by("time")
             seen = pa.concat_tables([*([self._seen[name]] if name in self._seen else []), keys.take(fresh)])
             if "time" in seen.column_names:
                 seen = seen.filter(pc.greater_equal(seen["time"], oldest))

@@ -51,11 +51,14 @@ def pull(exchange: Exchange, window: Window, *, onset_ns: int | None, full: bool
     chosen = ids[: min(most, exchange.limits.requests)]
     rows = OtlpRows(full=full)
     fetched = _fetch(exchange, chosen, rows)
-    if fetched < len(ids):
+    if len(chosen) < len(ids):
+        left = len(ids) - len(chosen)
         exchange.drop(
-            "traces", f"{len(ids) - fetched} of {len(ids)} traces were not fetched; raise traces=N in the URL",
-            len(ids) - fetched,
-        )  # fmt: skip
+            "traces", f"{left} of {len(ids)} were left out evenly, because each is a request; add traces=N", left
+        )
+    if fetched < len(chosen):
+        lost = len(chosen) - fetched
+        exchange.drop("traces", f"{lost} of {len(chosen)} could be found and not be fetched; try again", lost)
     for table, lost in rows.lost.items():
         exchange.drop(table, "values of the wrong type; export again or mend the exporter", lost)
     return replace(rows.telemetry(exchange.source), sampled=fetched / len(ids) if ids else 1.0)
@@ -82,13 +85,13 @@ def _search(exchange: Exchange, window: Window, onset_ns: int | None) -> list[st
             while not walk.over:
                 time = walk.slice()
                 found = _ids(exchange, query, time, limit)
-                ids |= dict.fromkeys(found)
                 if len(found) >= limit:
                     if walk.full():
                         continue
                     exchange.drop(
                         "traces", f"traces beyond {limit} in the second of {clock(time.start_ns)}; raise limit=N"
                     )
+                ids |= dict.fromkeys(found)
                 walk.done(sparse=len(found) < limit // 4)
         except (Enough, NetError) as stopped:
             if isinstance(stopped, NetError) and not ids:

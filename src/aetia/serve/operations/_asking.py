@@ -86,7 +86,7 @@ def filters_of(texts: Sequence[str]) -> tuple[Filter, ...]:
 
 def _filter(text: str) -> Filter:
     found = _FILTER.fullmatch(text)
-    if found is None or ((found["value"] is None) != (found["op"] == "exists") and found["op"] != "exists"):
+    if found is None or (found["value"] is None) != (found["op"] == "exists"):
         operators = ", ".join(get_args(FilterOp))
         raise Refused(
             "bad_request", f"'{text[:80]}' is no filter; write field:op:value with one of the operators {operators}.",

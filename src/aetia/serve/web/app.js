@@ -1,7 +1,7 @@
 /** Start: who asks, the frame, the pages. */
 
 import { get, loginNeeded } from "./lib/api.js";
-import { append, effect, h, untracked } from "./lib/dom.js";
+import { append, h } from "./lib/dom.js";
 import { listen } from "./lib/live.js";
 import { go, route } from "./lib/router.js";
 import { bones, empty, failed } from "./components/states.js";
@@ -15,30 +15,23 @@ const ROUTES = [
   { pattern: "/compare/*", load: () => import("./compare/index.js") },
 ];
 
-async function start() {
+function start() {
   if (location.pathname === "/") go(`/incidents${location.search}`, { replace: true });
-  const main = h("main", { id: "main", tabindex: "-1" });
+  const view = h("div", { hidden: loginNeeded });
+  // A page that was asked for before the login was known to be needed is fetched again by the reload.
+  const main = h("main", { id: "main", tabindex: "-1" }, () => (loginNeeded.value ? login(() => location.reload()) : null), view);
   append(document.body, shell(main));
-  try {
-    session.value = await get("session");
-    loginNeeded.value = session.peek()?.login ?? false;
-  } catch {
-    // Unreachable or older: the page itself says what is wrong.
-  }
-  let routed = false;
-  effect(() => {
-    if (loginNeeded.value) {
-      main.replaceChildren(untracked(() => login((found) => (session.value = found))));
-      return;
-    }
-    untracked(() => {
-      listen();
-      void countStore();
-      if (routed) location.reload();
-      else route(main, ROUTES, { missing, failed: (error) => failed(error, () => location.reload()), waiting: () => bones(8) });
-      routed = true;
-    });
-  });
+  // Not awaited: a page that needs a login gets 401 for its own questions, which asks for one.
+  get("session").then(
+    (found) => {
+      session.value = found;
+      if (found.login) loginNeeded.value = true;
+    },
+    () => {}, // unreachable: the page itself says what is wrong
+  );
+  listen();
+  void countStore();
+  route(view, ROUTES, { missing, failed: (error) => failed(error, () => location.reload()), waiting: () => bones(8) });
 }
 
 /** @param {string} at */
@@ -46,4 +39,4 @@ function missing(at) {
   return empty("There is no such page", [h("p", {}, h("code", {}, at)), h("a.button", { href: "/incidents" }, "Go to the incidents")]);
 }
 
-void start();
+start();

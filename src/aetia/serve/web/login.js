@@ -1,11 +1,11 @@
 /** Asks for a token, which the server turns into a cookie that scripts cannot read. */
 
-import { ApiError, loginNeeded, post } from "./lib/api.js";
+import { ApiError, post } from "./lib/api.js";
 import { h, signal } from "./lib/dom.js";
 import { mark } from "./components/icon.js";
 import { copyable } from "./components/copy.js";
 
-/** @param {(session: any) => void} then */
+/** @param {() => void} then */
 export function login(then) {
   const wrong = signal("");
   const busy = signal(false);
@@ -19,10 +19,9 @@ export function login(then) {
     if (!field.value.trim()) return;
     busy.value = true;
     try {
-      const session = await post("login", { token: field.value.trim() });
+      await post("login", { token: field.value.trim() });
       field.value = "";
-      loginNeeded.value = false;
-      then(session);
+      then();
     } catch (error) {
       wrong.value = error instanceof ApiError ? error.problem.message : String(error);
       field.select();
@@ -43,7 +42,7 @@ export function login(then) {
       h("div", { id: "login-wrong", role: "alert" }, () => (wrong.value ? h("div.note.bad", {}, wrong.value) : null)),
       h("button.button.main", { type: "submit", disabled: busy }, "Log in"),
       h("p.small.soft", {}, "Whoever runs this server makes tokens with"),
-      copyable("aetia serve token create --scope read --scope write", "the command"),
+      copyable("aetia serve token create --scope read,write", "the command"),
     ),
   );
 }

@@ -1,6 +1,6 @@
 /** The frame: where one can go, whether telemetry flows, the time range, the theme and the help. */
 
-import { address, get, loginNeeded, post, reachable } from "./lib/api.js";
+import { get, post, reachable } from "./lib/api.js";
 import { computed, effect, h, signal } from "./lib/dom.js";
 import { bytes, count } from "./lib/format.js";
 import { bind, changed, listed } from "./lib/keys.js";
@@ -141,10 +141,16 @@ function flowDetails() {
         ),
       ),
     ),
-    () => (store.value?.stats?.bytes_on_disk ? h("p.small.soft", {}, `${bytes(store.value.stats.bytes_on_disk)} on disk`) : null),
+    () => (onDisk() ? h("p.small.soft", {}, `${bytes(onDisk())} on disk`) : null),
     h("p.small.soft", {}, () => (live.value ? "Live: pages follow what happens." : "Not live: pages show what was true when they were loaded.")),
     () => (session.value?.how === "session" ? h("button.button", { onclick: logout }, icon("out"), `Log out ${session.value.name}`) : null),
   );
+}
+
+/** Bytes of all signals. @returns {number} */
+function onDisk() {
+  const signals = Object.values(store.value?.stats?.signals ?? {});
+  return signals.reduce((sum, one) => sum + (one.bytes ?? 0), store.value?.stats?.journal_bytes ?? 0);
 }
 
 /** @param {string} name */
@@ -155,7 +161,7 @@ function newest(name) {
 
 async function logout() {
   await post("logout").catch(() => {});
-  location.assign(address("/"));
+  location.assign("/");
 }
 
 function bindKeys() {
@@ -191,5 +197,3 @@ function help() {
     h("p.small.faint", {}, "Times are in the zone of this browser; point at one for UTC. The API behind these pages: ", h("a", { href: "/api/v1/openapi.json", target: "_blank" }, "/api/v1/openapi.json"), "."),
   ]);
 }
-
-export { loginNeeded };

@@ -1,9 +1,12 @@
 /** A chart over time with the band of its baseline, the incident shaded, and changes marked on the time axis. */
 
-import uPlot from "../vendor/uplot/uPlot.esm.js";
+import { default as Plot } from "../vendor/uplot/uPlot.esm.js";
 import { effect, h, onEnd, signal } from "../lib/dom.js";
 import { clock, ms, plain, quantity, utc } from "../lib/format.js";
 import { colour, themed } from "../lib/theme.js";
+
+/** @type {any} its types are not vendored */
+const UPlot = Plot;
 
 /**
  * @typedef {object} Line
@@ -20,6 +23,7 @@ import { colour, themed } from "../lib/theme.js";
  * @property {Line[]} lines
  * @property {{low: number, high: number, middle: number} | null} [band] what is usual
  * @property {[number, number] | null} [shade] the incident, ns
+ * @property {[number, number]} [extent] the time that is shown, ns; that of the values without
  * @property {Array<{time_ns: number, kind: string, service: string | null, description: string | null}>} [changes]
  * @property {number} [height]
  * @property {string} [sync] charts of one name share the cursor
@@ -48,13 +52,13 @@ export function chart(options) {
   const readout = signal("");
   const plot = h("div.plot", { role: "img", "aria-label": summary(options), style: { height: `${height}px` } });
   const xs = lines[0].values.map((_, index) => (options.start_ns + (index + 0.5) * options.step_ns) / 1e9);
-  /** @type {uPlot | null} */
+  /** @type {any} */
   let drawn = null;
   let width = 0;
 
   const draw = () => {
     drawn?.destroy();
-    drawn = new uPlot(settings(options, width, height, readout), /** @type {any} */ ([xs, ...lines.map((line) => line.values)]), plot);
+    drawn = new UPlot(settings(options, width, height, readout), /** @type {any} */ ([xs, ...lines.map((line) => line.values)]), plot);
     marks(drawn, options);
   };
   const watch = new ResizeObserver(([entry]) => {
@@ -91,11 +95,12 @@ function settings(options, width, height, readout) {
   const [grid, ink] = [colour("--line"), colour("--ink-faint")];
   const font = `11px ${getComputedStyle(document.body).fontFamily}`;
   const axis = { stroke: ink, font, grid: { stroke: grid, width: 1 }, ticks: { show: false } };
-  const seconds = options.step_ns * lines[0].values.length < 20 * 60e9;
+  const [from, to] = extentOf(options);
+  const seconds = to - from < 20 * 60e9;
   return {
     width,
     height,
-    padding: [8, 6, 0, 0],
+    padding: [8, 22, 0, 0],
     legend: { show: false },
     cursor: {
       y: false,
@@ -103,7 +108,7 @@ function settings(options, width, height, readout) {
       drag: { x: Boolean(select), y: false, setScale: false },
       sync: sync ? { key: sync, setSeries: false } : undefined,
     },
-    scales: { x: { time: true }, y: { range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => range(options, low, high) } },
+    scales: { x: { time: true, range: options.extent ? [options.extent[0] / 1e9, options.extent[1] / 1e9] : undefined }, y: { range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => range(options, low, high) } },
     axes: [
       { ...axis, space: 70, size: 24, gap: 4, values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map((s) => (seconds ? clock(s * 1000) : clock(s * 1000).slice(0, 5))) },
       { ...axis, space: 32, size: 62, gap: 6, values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map((value) => quantity(value, unit)) },
@@ -143,19 +148,23 @@ function range({ band }, low, high) {
   return [least, most + (most - least) * 0.06];
 }
 
+/** From and to, ns. @param {ChartOptions} options @returns {[number, number]} */
+const extentOf = ({ extent, start_ns, step_ns, lines }) => extent ?? [start_ns, start_ns + step_ns * lines[0].values.length];
+
 /** @param {any} u @param {ChartOptions} options */
-function background(u, { band, shade, start_ns, step_ns, lines }) {
+function background(u, options) {
+  const { band, shade } = options;
   const { ctx } = u;
   const { left, top, width, height } = u.bbox;
   const x = (/** @type {number} */ ns) => Math.max(left, Math.min(left + width, u.valToPos(ns / 1e9, "x", true)));
   ctx.save();
-  const last = start_ns + step_ns * lines[0].values.length;
-  if (shade && shade[1] > start_ns && shade[0] < last) {
+  const [first, last] = extentOf(options);
+  if (shade && shade[1] > first && shade[0] < last) {
     const [from, to] = [x(shade[0]), x(shade[1])];
     ctx.fillStyle = colour("--hot-faint");
     ctx.fillRect(from, top, to - from, height);
     ctx.fillStyle = colour("--hot-solid");
-    if (shade[0] > start_ns) ctx.fillRect(from, top, 1.5 * devicePixelRatio, height);
+    if (shade[0] > first) ctx.fillRect(from, top, 1.5 * devicePixelRatio, height);
   }
   if (band) {
     const [high, low] = [u.valToPos(band.high, "y", true), u.valToPos(band.low, "y", true)];
@@ -174,11 +183,11 @@ function said(u, { lines, unit }) {
 }
 
 /** Changes on the time axis: what can be focused and read. @param {any} u @param {ChartOptions} options */
-function marks(u, { changes = [], start_ns, step_ns, lines }) {
+function marks(u, options) {
   for (const old of u.over.querySelectorAll(".mark")) old.remove();
-  const last = start_ns + step_ns * lines[0].values.length;
-  for (const change of changes) {
-    if (change.time_ns < start_ns || change.time_ns > last) continue;
+  const [first, last] = extentOf(options);
+  for (const change of options.changes ?? []) {
+    if (change.time_ns < first || change.time_ns > last) continue;
     const words = `${clock(ms(change.time_ns))} ${plain(change.kind, 20)}${change.service ? ` of ${plain(change.service, 60)}` : ""}${change.description ? `: ${plain(change.description, 160)}` : ""}`;
     const node = h("button.mark", { title: words, "aria-label": words, style: { left: `${u.valToPos(change.time_ns / 1e9, "x")}px` } });
     u.over.append(node);

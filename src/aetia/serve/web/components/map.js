@@ -28,31 +28,35 @@ import { icon } from "./icon.js";
 
 const WIDTH = 148;
 const HEIGHT = 38;
-const GAP_X = 64;
-const GAP_Y = 18;
-const HIGHEST = 520;
+const HIGHEST = 560;
+/** Between layers and between the nodes of one, in px, where layers lie side by side and where they lie one below another. */
+const ACROSS = { layer: WIDTH + 60, row: HEIGHT + 18 };
+const DOWN = { layer: HEIGHT + 40, row: WIDTH + 20 };
 
 /** Draw nodes and edges; `pick` hears which node is chosen, null for none. `mark` of the result adds and takes marks
- * without a new drawing.
+ * without a new drawing; `controls` are its buttons for zooming.
  * @param {{nodes: MapNode[], edges: MapEdge[], label: string, pick?: (id: string | null) => void, height?: number}} options */
 export function map({ nodes, edges, label, pick, height }) {
   const index = new Map(nodes.map((node, at) => [node.id, at]));
   const known = edges.filter((edge) => index.has(edge.source) && index.has(edge.target));
   const drawn = layered(nodes.length, known.map((edge) => [index.get(edge.source) ?? 0, index.get(edge.target) ?? 0]));
-  const tall = Math.min(Math.max(drawn.height * (HEIGHT + GAP_Y) + 40, 160), HIGHEST);
-  const canvas = h("div.canvas", { role: "img", "aria-label": label, style: { height: `${height ?? tall}px` } });
+  const canvas = h("div.canvas", { role: "img", "aria-label": label, style: { height: `${height ?? 320}px` } });
   /** @type {any} */
   let cy = null;
   /** @type {Map<string, string[]>} */
   const marks = new Map([...nodes, ...known].map((item) => [item.id, item.marks ?? []]));
-  const alone = new AbortController();
+  let ended = false;
+  let begun = false;
 
   const begin = async () => {
+    begun = true;
+    const { down, tall } = best(drawn, canvas.clientWidth - 32, height ?? HIGHEST);
+    if (height === undefined) canvas.style.height = `${tall}px`;
     const { default: cytoscape } = await import("../vendor/cytoscape/cytoscape.esm.min.js");
-    if (alone.signal.aborted) return;
+    if (ended) return;
     cy = cytoscape({
       container: canvas,
-      elements: elements(nodes, known, drawn, marks),
+      elements: elements(nodes, known, drawn, marks, down),
       layout: { name: "preset" },
       style: sheet(),
       minZoom: 0.2,
@@ -66,57 +70,71 @@ export function map({ nodes, edges, label, pick, height }) {
     cy.on("tap", (/** @type {any} */ event) => pick?.(event.target !== cy && event.target.isNode?.() ? event.target.id() : null));
     cy.on("mouseover", "node", () => canvas.classList.add("over"));
     cy.on("mouseout", "node", () => canvas.classList.remove("over"));
+    performance.mark("aetia-map-ready");
   };
   const fit = () => {
     cy.resize();
     cy.fit(undefined, 16);
-    if (cy.zoom() > 1.1) {
-      cy.zoom(1.1);
+    if (cy.zoom() > 1.05) {
+      cy.zoom(1.05);
       cy.center();
     }
   };
-  const watch = new ResizeObserver(() => cy && fit());
+  const watch = new ResizeObserver(() => {
+    if (cy) fit();
+    else if (!begun && canvas.clientWidth > 0) void begin();
+  });
   watch.observe(canvas);
   effect(() => {
     void themed.value;
     cy?.style(sheet());
   });
-  const ready = begin();
   onEnd(() => {
-    alone.abort();
+    ended = true;
     watch.disconnect();
     cy?.destroy();
   });
   const zoom = (/** @type {number} */ by) => cy?.zoom({ level: cy.zoom() * by, renderedPosition: { x: canvas.clientWidth / 2, y: canvas.clientHeight / 2 } });
-  const node = h(
-    "div.map",
+  const controls = h(
+    "div.row.zoom",
     {},
-    canvas,
-    h(
-      "div.zoom",
-      {},
-      h("button.button.square.slim", { "aria-label": "Larger", onclick: () => zoom(1.25) }, icon("plus")),
-      h("button.button.square.slim", { "aria-label": "Smaller", onclick: () => zoom(0.8) }, icon("minus")),
-      h("button.button.square.slim", { "aria-label": "Show all", onclick: () => cy && fit() }, icon("fit")),
-    ),
+    h("button.button.square.slim", { "aria-label": "Larger", onclick: () => zoom(1.25) }, icon("plus")),
+    h("button.button.square.slim", { "aria-label": "Smaller", onclick: () => zoom(0.8) }, icon("minus")),
+    h("button.button.square.slim", { "aria-label": "Show all", onclick: () => cy && fit() }, icon("fit")),
   );
   return {
-    node,
-    ready,
+    node: h("div.map", {}, canvas),
+    controls,
     /** Set the classes of elements: {id: marks}. @param {Map<string, string[]>} wanted */
     mark(wanted) {
       for (const [id, names] of wanted) marks.set(id, names);
       cy?.batch(() => {
-        for (const [id, names] of wanted) cy.getElementById(id).classes(names);
+        for (const [id, names] of wanted) {
+          const held = cy.getElementById(id);
+          held.classes([...names, ...(held.data("bent") ? ["bent"] : [])]);
+        }
       });
     },
   };
 }
 
+/** Whether layers lie better one below another, and how tall the drawing then is: whatever can be read more easily.
+ * @param {import("../lib/layered.js").Layout} drawn @param {number} width @param {number} highest */
+function best(drawn, width, highest) {
+  const size = (/** @type {{layer: number, row: number}} */ gap) => ({ long: drawn.layers * gap.layer, wide: drawn.height * gap.row });
+  const [across, down] = [size(ACROSS), size(DOWN)];
+  const scale = (/** @type {number} */ w, /** @type {number} */ h) => Math.min(width / w, highest / h, 1.05);
+  const [flat, steep] = [scale(across.long, across.wide), scale(down.wide, down.long)];
+  const turned = steep > flat * 1.1;
+  const tall = turned ? down.long * steep : across.wide * flat;
+  return { down: turned, tall: Math.round(Math.min(Math.max(tall + 40, 150), highest)) };
+}
+
 /** @param {MapNode[]} nodes @param {MapEdge[]} edges @param {import("../lib/layered.js").Layout} drawn
- * @param {Map<string, string[]>} marks */
-function elements(nodes, edges, drawn, marks) {
-  const at = (/** @type {[number, number]} */ [layer, row]) => ({ x: layer * (WIDTH + GAP_X), y: row * (HEIGHT + GAP_Y) });
+ * @param {Map<string, string[]>} marks @param {boolean} down */
+function elements(nodes, edges, drawn, marks, down) {
+  const at = (/** @type {[number, number]} */ [layer, row]) =>
+    down ? { x: row * DOWN.row, y: layer * DOWN.layer } : { x: layer * ACROSS.layer, y: row * ACROSS.row };
   return [
     ...nodes.map((node, index) => ({
       group: "nodes",
@@ -126,7 +144,7 @@ function elements(nodes, edges, drawn, marks) {
     })),
     ...edges.map((edge, index) => ({
       group: "edges",
-      data: { id: edge.id, source: edge.source, target: edge.target, label: edge.label ?? "", weight: edge.weight ?? 0, ...bends(drawn.routes[index].map(at)) },
+      data: { id: edge.id, source: edge.source, target: edge.target, label: edge.label ?? "", weight: edge.weight ?? 0, bent: drawn.routes[index].length > 2, ...bends(drawn.routes[index].map(at)) },
       classes: [...(marks.get(edge.id) ?? []), ...(drawn.routes[index].length > 2 ? ["bent"] : [])],
     })),
   ];

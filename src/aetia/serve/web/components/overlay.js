@@ -96,6 +96,9 @@ function place(node, anchor) {
   node.style.top = `${above ? at.top - node.offsetHeight - 4 : at.bottom + 4}px`;
 }
 
+/** @param {string} text */
+const sentence = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
+
 const toasts = h("div.toasts", { role: "status", "aria-live": "polite" });
 
 /** A short message that goes by itself. @param {string} text @param {{bad?: boolean}} [how] */
@@ -113,7 +116,7 @@ export async function attempt(work, done) {
     if (done) toast(done);
     return answer;
   } catch (error) {
-    if (!(error instanceof DOMException && error.name === "AbortError")) toast(String(error instanceof Error ? error.message : error), { bad: true });
+    if (!(error instanceof DOMException && error.name === "AbortError")) toast(sentence(String(error instanceof Error ? error.message : error)), { bad: true });
     return undefined;
   }
 }

@@ -4,7 +4,7 @@ import { svg } from "../lib/dom.js";
 
 /** @param {Array<number | null>} values @param {{width?: number, height?: number, label?: string, hot?: boolean}} [how] */
 export function spark(values, { width = 96, height = 24, label = "", hot = false } = {}) {
-  const known = values.filter((value) => value !== null && Number.isFinite(value));
+  const known = values.filter((value) => value !== null && Number.isFinite(value)).map(Number);
   const high = Math.max(...known, 0);
   const low = Math.min(...known, 0);
   const room = high - low || 1;

@@ -32,16 +32,20 @@ export function failed(error, retry) {
     { role: "alert" },
     icon("incidents"),
     h("h2", {}, titleOf(error)),
-    h("p", {}, problem?.message ?? String(error instanceof Error ? error.message : error)),
+    h("p", {}, sentence(problem?.message ?? String(error instanceof Error ? error.message : error))),
     lines.map(([name, text]) => h("p.hint", {}, `${name}: `, h("code", {}, text))),
     h(
       "div.row",
       {},
-      retry && problem?.kind !== "forbidden" ? h("button.button.main", { onclick: retry }, icon("again"), "Try again") : null,
+      retry && !["forbidden", "not_found", "bad_request"].includes(problem?.kind ?? "") ? h("button.button.main", { onclick: retry }, icon("again"), "Try again") : null,
+      problem?.kind === "not_found" ? h("a.button.main", { href: "/incidents" }, "Go to the incidents") : null,
       h("button.button", { onclick: () => copyText(detail, (done) => (told.value = done ? "Copied" : "Could not copy")) }, told),
     ),
   );
 }
+
+/** @param {string} text */
+const sentence = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
 
 /** @param {unknown} error */
 function titleOf(error) {

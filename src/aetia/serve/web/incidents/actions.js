@@ -53,8 +53,8 @@ export function actions(data) {
   return h(
     "div.row.actions",
     {},
-    h("button.button", { onclick: () => recheckAll(data), disabled: () => !data.diagnosis.value?.evidence.length }, icon("check"), h("span.words", {}, "Check evidence")),
-    h("button.button.main", { onclick: diagnose, disabled: () => asking.value || !mayWrite.value, title: () => (mayWrite.value ? "" : "Your token may only read") }, icon("again"), h("span.words", {}, () => (data.diagnosis.value ? "Diagnose again" : "Diagnose"))),
+    h("button.button", { "aria-label": "Check evidence", onclick: () => recheckAll(data), disabled: () => !data.diagnosis.value?.evidence.length }, icon("check"), h("span.words", {}, "Check evidence")),
+    h("button.button.main", { "aria-label": () => (data.diagnosis.value ? "Diagnose again" : "Diagnose"), onclick: diagnose, disabled: () => asking.value || !mayWrite.value, title: () => (mayWrite.value ? "" : "Your token may only read") }, icon("again"), h("span.words", {}, () => (data.diagnosis.value ? "Diagnose again" : "Diagnose"))),
     more,
   );
 }

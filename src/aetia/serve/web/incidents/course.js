@@ -1,6 +1,6 @@
 /** When the fault reached whom, read off the diagnosis: the course that the map plays. */
 
-import { plain } from "../lib/format.js";
+import { percent, plain } from "../lib/format.js";
 import { breach, roots } from "../lib/words.js";
 
 /** @typedef {import("../lib/types.js").Diagnosis} Diagnosis */
@@ -33,12 +33,13 @@ export function course(diagnosis) {
     const at = Math.max(seen ?? source, source);
     reached.set(hop.target, Math.min(at, reached.get(hop.target) ?? Infinity));
     const said = evidence.get(hop.evidence ?? "");
-    steps.push({ at, kind: "hop", node: hop.target, from: hop.source, text: said ? plain(said.claim.text, 240) : `${plain(hop.target, 60)} depends on ${plain(hop.source, 60)}`, evidence: hop.evidence, within: hop.onset_ns ? 0 : (row?.step_s ?? 0) * 1e9 });
+    const share = typeof row?.accounts === "number" ? `${percent(row.accounts)} of its trouble comes from ${plain(hop.source, 60)}` : said ? plain(said.claim.text, 240) : `it depends on ${plain(hop.source, 60)}`;
+    steps.push({ at, kind: "hop", node: hop.target, from: hop.source, text: share, evidence: hop.evidence, within: hop.onset_ns ? 0 : (row?.step_s ?? 0) * 1e9 });
   }
   for (const found of incident.breaches) {
     const node = onMap(found.entry);
     const held = steps.find((step) => step.kind === "hurt" && step.node === node);
-    const text = `${plain(found.entry.name, 80)}: ${breach(found)}`;
+    const text = `users hurt: ${breach(found)}`;
     if (held) held.at = Math.min(held.at, found.onset_ns);
     else steps.push({ at: found.onset_ns, kind: "hurt", node, from: null, text, evidence: found.evidence, within: 0 });
   }

@@ -56,10 +56,10 @@ export function incidentData(id, ended) {
 
   async function reload() {
     try {
-      const [record, diagnosis, exhibits, revisions] = await Promise.all([
-        get(at, {}, ended),
-        absent(get(`${at}/diagnosis`, {}, ended)),
-        absent(get(`${at}/exhibits`, {}, ended)),
+      const record = await get(at, {}, ended); // first, so that what is not there is asked for once
+      const [diagnosis, exhibits, revisions] = await Promise.all([
+        record.diagnosis ? absent(get(`${at}/diagnosis`, {}, ended)) : null,
+        record.diagnosis ? absent(get(`${at}/exhibits`, {}, ended)) : null,
         absent(get(`${at}/revisions`, {}, ended)),
       ]);
       batch(() => {

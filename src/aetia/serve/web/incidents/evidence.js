@@ -134,7 +134,7 @@ function details(item, found, data) {
     h(
       "dl.facts",
       {},
-      Object.entries(item.result).filter(([key, value]) => key !== "series" && key !== "rows" && value !== null && typeof value !== "object").map(([key, value]) => [h("dt", {}, key.replaceAll("_", " ")), h("dd", {}, typeof value === "number" ? shownNumber(key, value, item) : plain(value, 200))]),
+      Object.entries(item.result).filter(([key, value]) => key !== "series" && key !== "rows" && value !== null && typeof value !== "object").map(([key, value]) => h("div", {}, h("dt", {}, key.replaceAll("_", " ")), h("dd", {}, typeof value === "number" ? shownNumber(key, value, item) : plain(value, 200)))),
     ),
     Array.isArray(item.result.rows) && item.result.rows.length ? rowsOf(item.result.rows) : null,
     h("p.small.faint", {}, "Query"),

@@ -109,7 +109,9 @@ function impact(data) {
   const found = data.diagnosis.value;
   const share = data.record.value?.share ?? found?.severity?.share ?? null;
   if (!found) return bucket("Impact", "", share === null ? h("p.answer.faint", {}, "Not counted yet") : h("p.answer", {}, percent(share), h("span.soft", {}, " of all requests")));
-  const told = found.severity?.facts ?? [];
+  const facts = found.severity?.facts ?? [];
+  // The last fact says that it goes on, as far as the diagnosis could see; the incident itself may know better.
+  const told = found.severity?.lasts && data.record.value?.ended_ns ? facts.slice(0, -1) : facts;
   const hurt = found.impact;
   return bucket(
     "Impact",

@@ -21,7 +21,7 @@ export function investigation(data) {
     titled("investigation", "Investigation", h("span.small.soft", {}, () => standing(scene.value, data)), () => (mayWrite.value ? steering(data) : null)),
     () => {
       if (total() === 0) return nothing(data.diagnosis.value ? "This answer was given without an investigation" : "No investigation yet");
-      return h("div.investigation", {}, h("div.hypotheses", {}, beliefs(scene, total), hypotheses(scene, data)), h("div.inquiry", {}, replay(upto, total), log(scene)));
+      return h("div.investigation", {}, h("div.hypotheses", {}, () => (moved(data.events.value) ? beliefs(scene, total) : null), hypotheses(scene, data)), h("div.inquiry", {}, replay(upto, total), log(scene)));
     },
   ];
 }
@@ -58,6 +58,9 @@ async function steer(data, wish, entity = "") {
   const words = { exclude: `${entity} is taken out`, look_at: `${entity} is looked at`, stop: "Told to stop" };
   return attempt(() => post(`incidents/${encodeURIComponent(data.id)}/steer`, { wish, entity }), words[wish]);
 }
+
+/** Whether any belief rose or fell; verdicts alone draw no line worth looking at. @param {any[]} events */
+const moved = (events) => events.some((event) => event.type === "believed" && Math.abs(event.after - event.before) > 0.005);
 
 const TONES = ["--hot-solid", "--cool", "--change", "--minor-solid", "--good-solid", "--quiet"];
 

@@ -7,6 +7,7 @@ import { bind } from "../lib/keys.js";
 import { hear } from "../lib/live.js";
 import { go, linked, query, setQuery } from "../lib/router.js";
 import { openIncidents, store } from "../shell.js";
+import { when } from "../components/time.js";
 import { bones, empty, failed } from "../components/states.js";
 import { icon } from "../components/icon.js";
 import { sending } from "./sending.js";
@@ -133,20 +134,23 @@ function filters(state, wanted, words, records) {
 
 /** Nothing is open. @param {Record[]} before */
 function well(before) {
-  const last = before.map((record) => record.ended_ns ?? 0).reduce((a, b) => Math.max(a, b), 0);
   return () => {
     const held = store.value;
     if (held === null) return before.length ? null : h("div.card", {}, bones(4));
     if (held.spans + held.logs + held.metrics === 0) return h("section.card", { "aria-label": "Send telemetry" }, sending());
-    const told = [
-      `${plural(held.spans, "span")}, ${plural(held.logs, "log line")} and ${plural(held.metrics, "metric point")} are stored.`,
-      before.length ? "" : "No incident was ever opened here.",
+    const oldest = Math.min(...held.extents.map((/** @type {any} */ item) => item.window?.[0] ?? Infinity));
+    const words = [
+      h("p", {}, "No entry point is slower, failing more or quieter than usual."),
+      h(
+        "p",
+        {},
+        `${plural(held.spans, "span")}, ${plural(held.logs, "log line")} and ${plural(held.metrics, "metric point")} are stored`,
+        Number.isFinite(oldest) ? [", since ", when(oldest)] : null,
+        before.length ? "." : ". No incident was ever opened here.",
+      ),
+      before.length ? null : h("details.how", {}, h("summary", {}, "How to send more telemetry"), sending()),
     ];
-    return h(
-      "section.card.well",
-      {},
-      empty("All is well", [h("p", {}, "No entry point is slower, failing more or quieter than usual. ", told.filter(Boolean).join(" ")), last ? null : h("details.how", {}, h("summary", {}, "How to send more telemetry"), sending())], { icon: "calm", good: true, slim: before.length > 0 }),
-    );
+    return h("section.card.well", {}, empty("All is well", words, { icon: "calm", good: true, slim: before.length > 0 }));
   };
 }
 

@@ -1,6 +1,6 @@
 /** One incident: what broke, why, how it spread, the evidence, and the investigation as it happens. */
 
-import { effect, h } from "../lib/dom.js";
+import { effect, h, onEnd, signal } from "../lib/dom.js";
 import { bones, empty, failed } from "../components/states.js";
 import { incidentData } from "./data.js";
 import { head } from "./head.js";
@@ -37,7 +37,8 @@ export function page(place) {
     if (title) document.title = `${plain(title, 80)} · Aetia`;
   });
   effect(() => {
-    if (data.fetched.value) requestAnimationFrame(() => performance.mark("aetia-incident-ready"));
+    // After the next frame: the words stand, the charts are drawn; the map says of itself when it is there.
+    if (data.fetched.value) requestAnimationFrame(() => setTimeout(() => performance.mark("aetia-incident-ready")));
   });
   return h("div.incident", {}, () => {
     if (data.error.value && !data.fetched.value) return h("div.card", {}, failed(data.error.value, data.reload));
@@ -50,12 +51,26 @@ export function page(place) {
   });
 }
 
-/** @param {Data} data */
+/** Links to the parts; the one in view is marked. @param {Data} data */
 function nav(data) {
+  const here = signal("");
+  const watch = new IntersectionObserver(
+    (entries) => {
+      const top = entries.filter((entry) => entry.isIntersecting).at(-1);
+      if (top) here.value = top.target.id;
+    },
+    { rootMargin: "-20% 0px -70% 0px" },
+  );
+  effect(() => {
+    void [data.diagnosis.value, data.exhibits.value];
+    watch.disconnect();
+    requestAnimationFrame(() => document.querySelectorAll(".sections > section").forEach((section) => watch.observe(section)));
+  });
+  onEnd(() => watch.disconnect());
   return h(
     "nav.jump",
     { "aria-label": "Parts of this page" },
-    () => SECTIONS.filter((section) => section.there(data)).map(({ id, title }) => h("a", { href: `#${id}` }, title)),
+    () => SECTIONS.filter((section) => section.there(data)).map(({ id, title }) => h("a", { href: `#${id}`, "aria-current": () => (here.value === id ? "true" : null) }, title)),
   );
 }
 

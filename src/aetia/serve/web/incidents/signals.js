@@ -42,12 +42,18 @@ export function signals(data) {
  * @param {import("../lib/types.js").Timeline[]} timelines @returns {Drawable[]} */
 function pick(found, timelines) {
   /** @type {Drawable[]} */
-  const hurt = timelines.map(({ title, chart: [start_ns, step_ns, unit, values] }) => ({ title, series: { start_ns, step_ns, unit, values }, evidence: null, group: "hurt" }));
+  const hurt = timelines.filter(({ chart: [, , , values] }) => moves(values)).map(({ title, chart: [start_ns, step_ns, unit, values] }) => ({ title, series: { start_ns, step_ns, unit, values }, evidence: null, group: "hurt" }));
   /** @type {Drawable[]} */
   const cause = decisive(found, 8).map((item) => ({ title: claim(item), series: /** @type {any} */ (chartOf(item)), evidence: item.id, group: "cause" }));
   const mixed = [];
   for (let index = 0; index < Math.max(hurt.length, cause.length); index++) mixed.push(...[hurt[index], cause[index]].filter(Boolean));
   return mixed;
+}
+
+/** A flat line decides nothing. @param {Array<number | null>} values */
+function moves(values) {
+  const known = values.filter((value) => value !== null).map(Number);
+  return Math.max(...known) > Math.min(...known);
 }
 
 /** @param {Drawable} item @param {import("../lib/types.js").Incident} incident @param {import("../lib/types.js").Change[]} changes */
@@ -60,6 +66,7 @@ function one(item, incident, changes) {
     lines: [{ label: "signal", values: item.series.values }],
     band: bandOf(item.series, incident.baseline),
     shade: incident.window,
+    extent: [incident.baseline[0], incident.window[1]],
     changes,
     sync: "incident",
     height: 132,

@@ -24,6 +24,7 @@ export function spread(data) {
   const steps = course(found);
   const chosen = signal(/** @type {string | null} */ (null));
   const all = signal(!narrow.matches);
+  const zoom = signal(/** @type {Element | null} */ (null));
   const lit = signal(steps.length);
   const scale = scaleOf(found, steps);
   const shown = moments(steps, scale.end - scale.start);
@@ -45,9 +46,9 @@ export function spread(data) {
       h(
         "div.stage",
         {},
-        graph ? () => drawn(graph, found, steps, lit, chosen, all.value) : h("p.state.slim", {}, "No call graph was recorded."),
+        graph ? () => drawn(graph, found, steps, lit, chosen, all.value, zoom) : h("p.state.slim", {}, "No call graph was recorded."),
         steps.length > 1 ? scrubber(scale, steps, shown, at) : null,
-        legend(),
+        h("div.row.below", {}, legend(), h("span.room"), () => zoom.value),
       ),
       h("div.course", {}, () => (chosen.value ? about(chosen.value, found, graph, () => (chosen.value = null)) : words(steps, lit, at, shown))),
     ),
@@ -58,12 +59,15 @@ export function spread(data) {
 const marked = (node) => node.root || node.on_path || node.entry;
 
 /** @param {import("../lib/types.js").CallGraph} graph @param {import("../lib/types.js").Diagnosis} found @param {Step[]} steps
- * @param {import("../lib/dom.js").Signal<number>} lit @param {import("../lib/dom.js").Signal<string | null>} chosen @param {boolean} all */
-function drawn(graph, found, steps, lit, chosen, all) {
+ * @param {import("../lib/dom.js").Signal<number>} lit @param {import("../lib/dom.js").Signal<string | null>} chosen @param {boolean} all
+ * @param {import("../lib/dom.js").Signal<Element | null>} zoom */
+function drawn(graph, found, steps, lit, chosen, all, zoom) {
   const kept = graph.nodes.filter((node) => all || marked(node));
   const names = new Set(kept.map((node) => node.name));
   const most = Math.max(...graph.edges.map((edge) => edge.calls), 1);
-  const likely = new Map(found.hypotheses.map((item) => [onMap(item.entity), item.probability ?? 0]).reverse());
+  /** @type {Map<string, number>} */
+  const likely = new Map();
+  for (const item of found.hypotheses) if (!likely.has(onMap(item.entity))) likely.set(onMap(item.entity), item.probability ?? 0);
   const nodes = kept.map((node) => ({
     id: node.name,
     label: node.name,
@@ -99,6 +103,7 @@ function drawn(graph, found, steps, lit, chosen, all) {
     }
     picture.mark(marks);
   });
+  zoom.value = picture.controls;
   return picture.node;
 }
 
@@ -184,7 +189,7 @@ function words(steps, lit, at, shown) {
             h("span.who", {}, plain(step.node, 60)),
             h("span.said", {}, step.kind === "root" ? "it began here" : step.text),
           ),
-          step.evidence && step.kind !== "root" ? h("a.small", { href: `#${step.evidence}`, "aria-label": `Evidence about ${plain(step.node, 60)}` }, "evidence") : null,
+          step.evidence ? h("a.small", { href: `#${step.evidence}`, "aria-label": `Evidence about ${plain(step.node, 60)}` }, "evidence") : null,
         ),
       ),
     ),
@@ -218,6 +223,6 @@ function legend() {
     h("span", {}, h("i.root"), "root cause"),
     h("span", {}, h("i.hot"), "way of the fault"),
     h("span", {}, h("i.hurt"), "users hurt here"),
-    h("span", {}, "callers left of what they call; warmer is more suspected"),
+    h("span", {}, "thin: who calls whom; warmer: more suspected"),
   );
 }

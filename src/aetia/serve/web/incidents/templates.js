@@ -28,13 +28,13 @@ export function templates(data) {
         { key: "severity", title: "Severity", narrow: "gone", by: (row) => row.severity, cell: (row) => h("span", { class: row.severity >= 5 ? "bad" : "soft" }, SEVERITIES[row.severity] ?? "") },
         { key: "count", title: "Lines", num: true, narrow: "right", by: (row) => row.count, cell: (row) => number(row.count) },
         { key: "expected", title: "Expected", num: true, narrow: "gone", by: (row) => row.expected, cell: (row) => number(row.expected) },
-        { key: "look", title: "", narrow: "gone", cell: (row) => h("a.small", { href: linked("/explore/logs", { ...window(data), service: row.services[0] ?? "" }) }, "look") },
+        { key: "look", title: "", narrow: "gone", cell: (row) => h("a.small.nowrap", { href: linked("/explore/logs", { ...window(data), service: row.services[0] ?? "" }) }, "look") },
       ],
     }),
   ];
 }
 
-/** @param {Data} data */
+/** @param {Data} data @returns {{[key: string]: string}} */
 function window(data) {
   const seen = data.diagnosis.peek()?.incident?.window;
   if (!seen) return {};

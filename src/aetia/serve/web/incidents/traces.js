@@ -56,7 +56,7 @@ function difference(bad, good) {
         { key: "name", title: "Operation", narrow: "whole", by: (row) => row.name, cell: (row) => h("span", { class: row.blamed ? "blamed" : "" }, h("span.strong", {}, plain(row.service, 60)), " ", h("span.soft", {}, plain(row.operation, 80)), row.errors ? h("span.bad", {}, ` ✕ ${row.errors}`) : null) },
         { key: "bad", title: "Bad", num: true, narrow: "right", by: (row) => row.bad, cell: (row) => (row.bad === null ? h("span.faint", {}, "did not run") : duration(row.bad)) },
         { key: "good", title: "Good", num: true, narrow: "right", by: (row) => row.good, cell: (row) => (row.good === null ? h("span.faint", {}, "did not run") : duration(row.good)) },
-        { key: "difference", title: "Difference", num: true, narrow: "right", by: (row) => row.difference, cell: (row) => h("span.delta", { class: row.difference > 0 ? "more" : "less" }, h("i", { style: { "--share": String(Math.abs(row.difference) / most) } }), `${row.difference > 0 ? "+" : row.difference < 0 ? "−" : ""}${duration(Math.abs(row.difference))}`) },
+        { key: "difference", title: "Difference", num: true, narrow: "right", by: (row) => row.difference, cell: (row) => h("span.delta", { class: row.difference > 0 ? "longer" : "shorter" }, h("i", { style: { "--share": String(Math.abs(row.difference) / most) } }), `${row.difference > 0 ? "+" : row.difference < 0 ? "−" : ""}${duration(Math.abs(row.difference))}`) },
       ],
     }),
   );

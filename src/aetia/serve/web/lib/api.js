@@ -138,7 +138,7 @@ export async function follow(path, { params, on, state = () => {}, signal: ended
 
 /** The events of a stream. @param {ReadableStream<Uint8Array>} body @returns {AsyncGenerator<LiveEvent>} */
 async function* events(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  const reader = body.pipeThrough(/** @type {any} */ (new TextDecoderStream())).getReader();
   let rest = "";
   try {
     for (;;) {

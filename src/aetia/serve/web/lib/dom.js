@@ -231,18 +231,15 @@ export function append(parent, children) {
   }
 }
 
-/** Children that are made anew whenever a signal they read changes. @param {Element | DocumentFragment} parent
- * @param {() => any} make */
+/** Children that are made anew whenever a signal they read changes: whatever stands between two marks, as a region inside
+ * may have put other nodes there since. @param {Element | DocumentFragment} parent @param {() => any} make */
 function region(parent, make) {
-  const end = document.createComment("");
-  parent.append(end);
-  /** @type {ChildNode[]} */
-  let shown = [];
+  const [start, end] = [document.createComment(""), document.createComment("")];
+  parent.append(start, end);
   effect(() => {
     const fresh = document.createDocumentFragment();
     append(fresh, [make()]);
-    for (const node of shown) node.remove();
-    shown = [...fresh.childNodes];
+    while (start.nextSibling && start.nextSibling !== end) start.nextSibling.remove();
     end.before(fresh);
   });
 }

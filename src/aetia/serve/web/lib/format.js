@@ -66,7 +66,7 @@ export function rough(ns) {
 }
 
 /** A number with its unit: shares as per cent, times as lengths, bytes with a prefix.
- * @param {number | null | undefined} value @param {string | null | undefined} unit */
+ * @param {number | null | undefined} value @param {string | null | undefined} unit @returns {string} */
 export function quantity(value, unit) {
   const of = unit ?? "";
   if (value === null || value === undefined || !Number.isFinite(value)) return DASH;

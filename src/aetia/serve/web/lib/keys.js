@@ -43,7 +43,7 @@ function typing(target) {
 document.addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
   if (typing(event.target) && event.key !== "Escape") return;
-  if (event.key !== "Escape" && document.querySelector("dialog[open]")) return;
+  if (document.querySelector("dialog[open]")) return; // which Escape closes by itself
   const both = `${before} ${event.key}`;
   const found = bindings.find(({ keys }) => keys === both) ?? bindings.find(({ keys }) => keys === event.key);
   clearTimeout(forget);

@@ -15,15 +15,10 @@ export function hear(name, run) {
   onEnd(() => held.delete(run));
 }
 
-/** @type {AbortController | null} */
-let open = null;
-
-/** Open the stream; again after a login. */
+/** Open the stream. */
 export function listen() {
-  open?.abort();
-  open = new AbortController();
   void follow("stream", {
-    signal: open.signal,
+    signal: new AbortController().signal, // as long as the page lives
     state: (now) => {
       const back = now && !live.peek() && seen;
       seen ||= now;

@@ -131,5 +131,5 @@ async function show(host, item, place, controller, states, first) {
   } finally {
     clearTimeout(slow);
   }
-  if (!left && !first) host.focus({ preventScroll: true });
+  if (!left && !first) (host.closest("main") ?? host).focus({ preventScroll: true });
 }

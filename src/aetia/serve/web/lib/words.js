@@ -87,10 +87,10 @@ export function headline(diagnosis) {
   return sure < LIKELY ? `No cause stands out. First suspect: ${named}` : `${named}${faults ? `: ${faults}` : ""}`;
 }
 
-/** Who was hurt: `768 of 1 105 requests (70 %)`. @param {{requests: number, affected: number}} impact */
+/** Who was hurt: `768 of 1 105 requests`. @param {{requests: number, affected: number}} impact */
 export function harm(impact) {
   if (!impact.requests) return "";
-  return `${number(impact.affected)} of ${number(impact.requests)} requests (${percent(impact.affected / impact.requests)})`;
+  return `${number(impact.affected)} of ${number(impact.requests)} requests`;
 }
 
 /** Names in a sentence. @param {string[]} items @param {number} [limit] */

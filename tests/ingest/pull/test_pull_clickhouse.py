@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from fake_servers import ClickHouse, Reply, Server, serving
+from live_incident import Live
 
 from aetia.ingest.pull import pull
 from aetia.ingest.pull.clickhouse import _plain
@@ -15,7 +16,6 @@ from aetia.model.errors import IngestError
 from aetia.model.tables import Telemetry
 from aetia.model.window import Window
 from aetia.net import Client, NetError
-from conftest import Live
 
 MAP = "Map(LowCardinality(String), String)"
 TEXT = "LowCardinality(String)"
@@ -51,6 +51,7 @@ def server(live: Live) -> Iterator[ClickHouse]:
         with session.send_insert(f"INSERT INTO {name} ({columns})", "ArrowStream") as insertion:
             insertion.append(sink.getvalue().to_pybytes())
             insertion.finish()
+    session.query("USE default")
     with serving(ClickHouse(session)) as running:
         yield running
     session.close()
@@ -58,7 +59,7 @@ def server(live: Live) -> Iterator[ClickHouse]:
 
 def exported(live: Live) -> dict[str, pa.Table]:
     """Rows of the simulated incident as the exporter writes them, and one point of a histogram."""
-    telemetry, start = live.telemetry, live.window.start_ns
+    telemetry, start = live.around, live.minute.start_ns
     kind = pa.map_(pa.string(), pa.string())
 
     def maps(*columns: tuple[str, pa.ChunkedArray]) -> pa.Array:
@@ -70,8 +71,6 @@ def exported(live: Live) -> dict[str, pa.Table]:
         return pa.array([value or "" for value in table[name].to_pylist()], pa.string())
 
     spans, logs, metrics = telemetry.spans, telemetry.logs, telemetry.metrics
-    place = {"ServiceName": "ServiceName", "ResourceAttributes": "x"}
-    del place
     counters = [value == "counter" for value in metrics["type"].to_pylist()]
     points = {
         "TimeUnix": metrics["time"], "MetricName": column(metrics, "name"), "MetricUnit": column(metrics, "unit"),
@@ -112,7 +111,8 @@ def keys(telemetry: Telemetry, table: str, *names: str) -> list[tuple[Any, ...]]
 
 
 def test_traces_logs_and_metrics_come_as_they_were_exported(server: ClickHouse, live: Live, client: Client) -> None:
-    found = pull("clickhouse", f"{server.url}/?database=otel", live.window, client=client)
+    found = pull("clickhouse", f"{server.url}/?database=otel", live.minute, client=client)
+    made = live.around
     spans = (
         "trace_id",
         "span_id",
@@ -124,30 +124,31 @@ def test_traces_logs_and_metrics_come_as_they_were_exported(server: ClickHouse, 
         "duration_ns",
         "status_code",
     )
-    assert keys(found, "spans", *spans) == keys(live.telemetry, "spans", *spans)
+    assert keys(found, "spans", *spans) == keys(made, "spans", *spans)
     logs = ("service", "instance", "severity", "body", "trace_id")
-    assert keys(found, "logs", *logs) == keys(live.telemetry, "logs", *logs)
+    assert keys(found, "logs", *logs) == keys(made, "logs", *logs)
     metrics = ("name", "value", "service", "instance", "node", "type")
     simulated = [row for row in keys(found, "metrics", *metrics) if row[3] != "extra"]
-    assert simulated == keys(live.telemetry, "metrics", *metrics)
+    assert simulated == keys(made, "metrics", *metrics)
     took = {(row[1], row[2]) for row in keys(found, "metrics", "name", "value", "service") if row[3] == "extra"}
     assert took == {("took_count", 3.0), ("took_sum", 1.5), ("took_bucket", 1.0), ("took_bucket", 3.0)}
     assert found.sampled == 1.0 and found.dropped == ()
 
 
 def test_only_the_window_is_read_and_values_are_parameters(server: ClickHouse, live: Live, client: Client) -> None:
-    found = pull("clickhouse", f"{server.url}/?database=otel", live.minute, client=client)
-    inside = [row for row in keys(live.telemetry, "spans", "span_id") if live.minute.contains(row[0])]
+    window = Window(live.minute.start_ns + 10**9, live.minute.start_ns + 9 * 10**9)
+    found = pull("clickhouse", f"{server.url}/?database=otel", window, client=client)
+    inside = [row for row in keys(live.around, "spans", "span_id") if window.contains(row[0])]
     assert keys(found, "spans", "span_id") == inside
-    assert any(query.get("param_start") == [str(live.minute.start_ns)] for _, query, _ in server.asked)
+    assert any(query.get("param_start") == [str(window.start_ns)] for _, query, _ in server.asked)
 
 
 def test_too_many_rows_are_thinned_out_by_whole_traces(server: ClickHouse, live: Live, client: Client) -> None:
-    found = pull("clickhouse", f"{server.url}/?database=otel&rows=2000", live.window, client=client)
+    found = pull("clickhouse", f"{server.url}/?database=otel&rows=400", live.minute, client=client)
     share = found.sampled
-    assert share < 1.0 and 0.5 < found.spans.num_rows / live.telemetry.spans.num_rows / share < 1.5
+    assert share < 1.0 and 0.5 < found.spans.num_rows / live.around.spans.num_rows / share < 1.5
     whole: dict[str, int] = {}
-    for trace in live.telemetry.spans["trace_id"].to_pylist():
+    for trace in live.around.spans["trace_id"].to_pylist():
         whole[trace] = whole.get(trace, 0) + 1
     taken = found.spans["trace_id"].to_pylist()
     assert all(taken.count(trace) == whole[trace] for trace in set(taken[:200]))
@@ -160,26 +161,24 @@ def test_attributes_and_events_come_where_they_are_wanted(server: ClickHouse, li
 
 
 def test_answers_that_are_too_large_are_asked_for_in_shorter_times(server: ClickHouse, live: Live) -> None:
-    small = Client(allow_private=True, most_bytes=400_000)
+    small = Client(allow_private=True, most_bytes=100_000)
     found = pull("clickhouse", f"{server.url}/?database=otel", live.minute, client=small)
-    assert keys(found, "spans", "span_id") == [
-        row for row in keys(live.telemetry, "spans", "span_id") if live.minute.contains(row[0])
-    ]
+    assert keys(found, "spans", "span_id") == keys(live.around, "spans", "span_id")
 
 
 def test_a_database_without_the_tables_and_a_refused_password_are_told(
     server: ClickHouse, live: Live, client: Client
 ) -> None:
     with pytest.raises(IngestError, match="database=NAME"):
-        pull("clickhouse", server.url, live.window, client=client)
+        pull("clickhouse", server.url, live.minute, client=client)
     with pytest.raises(IngestError, match="prefix="):
-        pull("clickhouse", f"{server.url}/?database=otel&prefix=x_", live.window, client=client)
+        pull("clickhouse", f"{server.url}/?database=otel&prefix=x_", live.minute, client=client)
 
     def refusing(*args: Any) -> Any:
         raise Reply(516, b"Code: 516. Authentication failed")
 
     with serving(Server(refusing)) as other, pytest.raises(NetError, match="Authentication failed"):
-        pull("clickhouse", other.url, live.window, client=client)
+        pull("clickhouse", other.url, live.minute, client=client)
 
 
 def test_names_with_quotes_stay_names(server: ClickHouse, live: Live, client: Client) -> None:

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from fake_servers import Reply, Server, Tempo, serving
+from live_incident import Live
 
 from aetia.ingest.pull import pull
 from aetia.model.tables import Telemetry
 from aetia.model.window import NS_PER_SECOND, Window
 from aetia.net import Client, NetError
-from conftest import Live
 
 Traces = dict[str, list[dict[str, Any]]]
 

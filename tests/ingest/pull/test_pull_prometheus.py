@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 from fake_servers import Reply, Server, serving
-from real_servers import prometheus
+from live_incident import Live
 
 from aetia.ingest.pull import prometheus as connector
 from aetia.ingest.pull import pull
@@ -15,7 +14,6 @@ from aetia.model.errors import IngestError, UsageError
 from aetia.model.tables import Telemetry
 from aetia.model.window import Window
 from aetia.net import Client, NetError
-from conftest import Live
 
 EXTRA = '?match={service!="extra"}'
 
@@ -49,8 +47,8 @@ def test_a_window_has_its_start_and_not_its_end(metrics_url: str, live: Live, cl
 def test_a_known_onset_changes_the_order_and_not_the_rows(metrics_url: str, live: Live, client: Client) -> None:
     assert live.case.incident is not None
     onset = live.case.incident.start_ns
-    found = pull("prometheus", metrics_url + EXTRA, live.window, client=client, onset_ns=onset)
-    assert rows(found) == rows(pull("prometheus", metrics_url + EXTRA, live.window, client=client))
+    found = pull("prometheus", metrics_url + EXTRA, live.minute, client=client, onset_ns=onset)
+    assert rows(found) == rows(pull("prometheus", metrics_url + EXTRA, live.minute, client=client))
     assert len(rows(found)) == found.metrics.num_rows
 
 
@@ -93,9 +91,9 @@ def test_what_the_analysis_knows_comes_first_and_the_rest_is_named(
 
 
 def test_answers_that_are_too_large_are_asked_for_in_pieces(metrics_url: str, live: Live, client: Client) -> None:
-    whole = pull("prometheus", metrics_url + EXTRA, live.window, client=client)
-    small = Client(allow_private=True, most_bytes=20_000)
-    assert rows(pull("prometheus", metrics_url + EXTRA, live.window, client=small)) == rows(whole)
+    whole = pull("prometheus", metrics_url + EXTRA, live.minute, client=client)
+    small = Client(allow_private=True, most_bytes=8_000)
+    assert rows(pull("prometheus", metrics_url + EXTRA, live.minute, client=small)) == rows(whole)
 
 
 def test_the_number_of_requests_is_a_limit_that_says_what_is_missing(
@@ -110,36 +108,6 @@ def test_a_wrong_selector_is_refused_before_it_is_sent(client: Client) -> None:
         pull("prometheus", "http://localhost:1?match=up", Window(0, 10**9), client=client)
     with pytest.raises(UsageError, match="step"):
         pull("prometheus", "http://localhost:1?step=fast", Window(0, 10**9), client=client)
-
-
-def test_types_of_what_is_scraped_come_from_the_servers_metadata(tmp_path: Path, client: Client) -> None:
-    config = (
-        "global: {scrape_interval: 1s, evaluation_interval: 1s}\n"
-        "rule_files: [rules.yml]\n"
-        "scrape_configs: [{job_name: self, static_configs: [{targets: ['%s']}]}]\n"
-    )
-    rules = (
-        "groups: [{name: g, rules: [{alert: Always, expr: vector(1), labels: {severity: page, service: shop},"
-        " annotations: {summary: it burns}}]}]\n"
-    )
-    (tmp_path / "rules.yml").write_text(rules)
-    begin = time.time_ns() - 20 * 10**9
-    few = '?match={__name__=~"process_.*|go_gc.*|prometheus_http_request_duration.*|ALERTS"}'
-    with prometheus([], tmp_path, config, own_port=True) as url:
-        until = time.monotonic() + 15.0
-        types: dict[str, str | None] = {}
-        found = Telemetry()
-        while time.monotonic() < until and not (len(types) > 10 and found.changes.num_rows):
-            time.sleep(0.3)
-            found = pull("prometheus", url + few, Window(begin, time.time_ns()), client=client)
-            types = {row["name"]: row["type"] for row in found.metrics.select(["name", "type"]).to_pylist()}
-    assert types["process_cpu_seconds_total"] == "counter"
-    assert types["process_open_fds"] == "gauge"
-    assert types["prometheus_http_request_duration_seconds_bucket"] == "histogram"
-    assert types["prometheus_http_request_duration_seconds_count"] == "counter"
-    assert types["go_gc_duration_seconds"] == "gauge" and types["go_gc_duration_seconds_count"] == "counter"
-    assert found.changes["description"].to_pylist() == ["page Always: it burns"]
-    assert found.changes["service"].to_pylist() == ["shop"]
 
 
 def test_a_server_without_recorded_samples_is_asked_for_a_drawing(client: Client) -> None:
@@ -165,3 +133,24 @@ def test_another_server_and_a_refused_key_are_told_apart(client: Client) -> None
         pull("prometheus", server.url, Window(0, 10**9), client=client)
     with serving(Server(lambda *args: [1, 2])) as server, pytest.raises(IngestError, match="does not answer as"):
         pull("prometheus", server.url, Window(0, 10**9), client=client)
+
+
+def test_types_of_what_is_scraped_come_from_the_servers_metadata(
+    prometheus_url: str, live: Live, client: Client
+) -> None:
+    few = '?match={__name__=~"process_.*|go_gc.*|prometheus_http_request_duration.*|ALERTS"}'
+    until = time.monotonic() + 15.0
+    types: dict[str, str | None] = {}
+    found = Telemetry()
+    # Prometheus looks for what to scrape five seconds after its start.
+    while time.monotonic() < until and not (len(types) > 10 and found.changes.num_rows):
+        time.sleep(0.2)
+        found = pull("prometheus", prometheus_url + few, Window(live.window.end_ns, time.time_ns()), client=client)
+        types = dict(zip(found.metrics["name"].to_pylist(), found.metrics["type"].to_pylist(), strict=True))
+    assert types["process_cpu_seconds_total"] == "counter"
+    assert types["process_open_fds"] == "gauge"
+    assert types["prometheus_http_request_duration_seconds_bucket"] == "histogram"
+    assert types["prometheus_http_request_duration_seconds_count"] == "counter"
+    assert types["go_gc_duration_seconds"] == "gauge" and types["go_gc_duration_seconds_count"] == "counter"
+    assert "page Always: it burns" in found.changes["description"].to_pylist()
+    assert "shop" in found.changes["service"].to_pylist()
