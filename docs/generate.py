@@ -1,4 +1,4 @@
-"""Writes the generated parts of docs/: lists of plugins and tools, the JSON Schema of a diagnosis. See `make docs`."""
+"""Writes the generated parts of docs/: plugins, tools, schema of a diagnosis, API, configuration. See `make docs`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from aetia import plugins
 from aetia.reason.toolbox import MOST_ROWS, MOST_TEXT, schema
 from aetia.report.interchange import schema_text
+from aetia.serve.pages import api_page, configuration_file, configuration_page
 
 HERE = Path(__file__).parent
 TITLES = {
@@ -106,7 +107,10 @@ def _type(field: dict[str, object]) -> str:
     return " or ".join(str(kind) for kind in kinds if kind != "null")
 
 
-FILES = {"plugins.md": plugins_page, "tools.md": tools_page, "diagnosis.schema.json": schema_text}
+FILES = {
+    "plugins.md": plugins_page, "tools.md": tools_page, "diagnosis.schema.json": schema_text, "api.md": api_page,
+    "configuration.md": configuration_page, "../deploy/aetia.toml": configuration_file,
+}  # fmt: skip
 
 
 def main() -> None:

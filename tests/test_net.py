@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aetia.net import Answer, Client, NetError, forbidden
 
@@ -166,7 +168,7 @@ def test_a_slow_look_up_ends_on_time() -> None:
     "url",
     ("ftp://localhost/", "file:///etc/passwd", "localhost:9090", "http://", "http:///x", "http://a b/", "gopher://x/",
      "http://localhost:99999/", "http://localhost:0/", "http://a\r\nX: y/", "http://a\\@b/", "http://[::1/",
-     "http://[fe80::1%25eth0]/", "http://local\thost/", "//localhost/", ""),
+     "http://[fe80::1%25eth0]/", "http://local\thost/", "//localhost/", "", "http://localhost/\ud800", "http://\ud800@localhost/"),
 )  # fmt: skip
 def test_what_is_no_web_address_is_refused(url: str) -> None:
     assert failed(local(), url).category == "url"
@@ -376,3 +378,17 @@ def test_a_server_that_never_shakes_hands_is_left_on_time() -> None:
         assert error.category == "timeout" and time.monotonic() - began < 1.0
     with talking(lambda line: line.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as port:
         assert failed(local(), f"https://localhost:{port}/").category in ("tls", "protocol")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.text(max_size=30) | st.from_regex(r"https?://[^ ]{0,30}", fullmatch=True),
+    st.lists(st.tuples(st.text(max_size=5), st.text(max_size=5)), max_size=2),
+    st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=2),
+)
+def test_whatever_is_asked_for_ends_in_an_error_that_says_why(
+    url: str, params: list[tuple[str, str]], headers: dict[str, str]
+) -> None:
+    client = Client(resolve=lambda host, port: ["169.254.169.254"])
+    error = failed(client, url, params=params, headers=headers)
+    assert error.category in ("url", "refused") and str(error).endswith(".") and "\n" not in str(error)

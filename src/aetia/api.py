@@ -584,7 +584,7 @@ def _dropped(telemetry: Telemetry, facts: Facts) -> tuple[DroppedRows, ...]:
         for item in telemetry.dropped
     ]
     if telemetry.sampled < 1.0:
-        share = f"{100 * telemetry.sampled:.3g} % of the traces were read, because the window holds more than are read at once"
+        share = f"{100 * telemetry.sampled:.3g} % of the traces were read, because the window holds more than fit"
         read.append(DroppedRows(table="spans", rows=0, reason=share))
     repaired = [
         DroppedRows(table="spans", rows=count, reason=REPAIRS.get(what, f"{what.replace('_', ' ')} (handled)"))

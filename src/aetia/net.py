@@ -285,11 +285,13 @@ def _target(url: str, params: Params | None = None) -> _Target:
         parts = urlsplit(url.strip(" "))
         port = parts.port
         host = _host(parts)
+        url.encode()  # halves of characters cannot be sent
+        asked = urlencode(params or {})
     except (ValueError, UnicodeError):
         raise NetError("url", f"the URL names no host or port that can be; {_MENDS['url']}.") from None
     if parts.scheme not in ("http", "https") or not host or port == 0:
         raise NetError("url", f"{shown(url)} is no address of http or https; {_MENDS['url']}.")
-    query = "&".join(part for part in (parts.query, urlencode(params or {})) if part)
+    query = "&".join(part for part in (parts.query, asked) if part)
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
     path = f"{path}?{quote(query, safe='/%:@!$&()*+,;=~-._?')}" if query else path
     user, password = unquote(parts.username or ""), unquote(parts.password or "")

@@ -114,8 +114,8 @@ def opened(found: Iterator[tuple[int, tuple[Candidate, ...]]]) -> list[tuple[int
 
 
 def quick(**changes: object) -> LiveSettings:
-    """Settings with a shorter warm-up."""
-    return LiveSettings(**({"warmup_s": 90} | changes))  # type: ignore[arg-type]
+    """Settings with a shorter warm-up, and a shorter look back."""
+    return LiveSettings(**({"warmup_s": 90, "scan_s": 240} | changes))  # type: ignore[arg-type]
 
 
 __all__ = ["SECOND", "START", "Stream", "Traffic", "between", "opened", "quick", "replace", "spans", "watched"]

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from ingest_samples import SECOND, T0, otlp_logs, otlp_metrics, otlp_traces, protobuf
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData
+from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from aetia.ingest.otlp import OtlpRows
 from aetia.ingest.otlp_columns import Batch, Limits, decode, to_protobuf
+from aetia.ingest.redaction import Redactor
 from aetia.ingest.semconv import CODE_KEYS, EXCEPTION_MESSAGE_KEYS, EXCEPTION_TYPE_KEYS, PEER_KEYS
 from aetia.ingest.wire import padded, scan, tag
 from aetia.model.errors import IngestError
@@ -326,6 +328,16 @@ def test_a_span_without_a_service_is_of_an_unknown_one() -> None:
     assert decode("spans", [body.SerializeToString()]).table["service"].to_pylist() == ["unknown_service"]
 
 
+def test_points_without_a_time_or_a_number_are_rejected_and_no_other() -> None:
+    body = MetricsData()
+    points = body.resource_metrics.add().scope_metrics.add().metrics.add(name="cpu").gauge.data_points
+    for at, value, flags in ((T0, 1.0, 0), (0, 2.0, 0), (T0, float("nan"), 0), (T0, 0.0, 1), (T0 + 1, 3.0, 0)):
+        points.add(time_unix_nano=at, as_double=value, flags=flags)
+    batch = decode("metrics", [body.SerializeToString()])
+    assert (batch.rows, batch.table["value"].to_pylist()) == ((2,), [1.0, 3.0])
+    assert batch.rejected == ((2, "1 points: no time, or one before 2000; 1 points: a value that is NaN or infinite"),)
+
+
 # ---- limits -----------------------------------------------------------------------------------------------
 
 
@@ -376,7 +388,8 @@ def test_values_nested_too_deeply_end_in_words() -> None:
 def test_hostile_bodies_cost_bounded_time(body: bytes) -> None:
     began = time.process_time()
     decode("spans", [body], full=True)
-    assert time.process_time() - began < 5
+    decode("spans", [body], redactor=Redactor())
+    assert time.process_time() - began < 3
 
 
 # ---- damaged bodies ---------------------------------------------------------------------------------------

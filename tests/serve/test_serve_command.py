@@ -85,28 +85,52 @@ def running(folder: Path, *words: object) -> Iterator[Process]:
         child.communicate(timeout=20)
 
 
-def test_a_server_says_where_it_is_keeps_what_it_took_and_ends_in_good_order(tmp_path: Path) -> None:
-    folder = tmp_path / "data"
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Process]]:
+    """A server that holds forty spans."""
+    folder = tmp_path_factory.mktemp("story") / "data"
     with running(folder) as one:
-        assert str(folder) in one.said[0] and "no login" in one.said[1]
-        assert [one.send(spans(10)) for _ in range(3)] == [200, 200, 200]
-        with socket.create_connection(("127.0.0.1", one.port), timeout=20) as stream:
-            stream.sendall(b"GET /api/v1/stream HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            assert stream.recv(50).startswith(b"HTTP/1.1 200")
-            one.child.send_signal(signal.SIGTERM)  # a stream that never ends by itself is open
-            began = time.monotonic()
-            assert one.child.wait(20) == 0
-            assert time.monotonic() - began < 10
-    assert json.loads(aetia("store", "stats", "--data", folder, "--json").stdout)["spans"] == 30
+        assert [one.send(spans(10)) for _ in range(4)] == [200] * 4
+        yield folder, one
 
 
-def test_nothing_acknowledged_is_lost_when_it_is_killed(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as one:
-        assert one.send(spans(123)) == 200
-        one.child.kill()
-        one.child.wait(20)
-    with running(tmp_path / "data") as again:
-        assert json.loads(again.request("GET", "/api/v1/store")[1])["spans"] == 123
+def test_a_server_says_where_it_is_and_who_may_ask(story: tuple[Path, Process]) -> None:
+    folder, one = story
+    assert str(folder) in one.said[0] and "no login" in one.said[1]
+
+
+def test_a_second_server_names_the_first(story: tuple[Path, Process], tmp_path: Path) -> None:
+    folder, one = story
+    second = aetia("serve", "--data", folder, "--port", 0)
+    assert second.returncode == 2 and one.url in second.stderr and str(one.child.pid) in second.stderr
+    third = aetia("serve", "--data", tmp_path / "other", "--port", one.port)
+    assert third.returncode == 2 and "--port" in third.stderr and "Traceback" not in third.stderr
+
+
+def test_the_store_is_asked_through_its_owner_and_later_opened(story: tuple[Path, Process], tmp_path: Path) -> None:
+    """The last test of the server: a stream that never ends by itself is open as it is told to end."""
+    folder, one = story
+    first = json.loads(aetia("store", "stats", "--data", folder, "--json").stdout)
+    assert first["spans"] == 40 and first["stats"]["signals"]["spans"]["rows"] == 40
+    assert aetia("store", "compact", "--data", folder).returncode == 0
+    assert aetia("store", "check", "--data", folder).returncode == 0
+    assert aetia("store", "export", tmp_path / "one", "--data", folder, "--window", "..").returncode == 0
+    with socket.create_connection(("127.0.0.1", one.port), timeout=20) as stream:
+        stream.sendall(b"GET /api/v1/stream HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert stream.recv(50).startswith(b"HTTP/1.1 200")
+        one.child.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        assert one.child.wait(20) == 0
+        assert time.monotonic() - began < 10
+    second = json.loads(aetia("store", "stats", "--data", folder, "--json").stdout)
+    assert second["spans"] == 40 and second["stats"]["signals"]["spans"]["hot_rows"] == 0
+    assert aetia("store", "export", tmp_path / "two", "--data", folder, "--window", "..").returncode == 0
+    names = [sorted(path.name for path in (tmp_path / name).iterdir()) for name in ("one", "two")]
+    assert names[0] == names[1] and "spans.parquet" in names[0]
+    assert "spans" in aetia("store", "stats", "--data", folder).stdout
+    again = aetia("store", "export", tmp_path / "two", "--data", folder)
+    assert again.returncode == 2 and "never overwritten" in again.stderr
+    assert aetia("store", "stats", "--data", tmp_path / "none").returncode == 2
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
@@ -121,34 +145,6 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         assert one.child.poll() is None  # it waits for the rest of the body
         one.child.send_signal(signal.SIGINT)
         assert one.child.wait(5) == 130
-
-
-def test_a_second_server_names_the_first(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as one:
-        second = aetia("serve", "--data", tmp_path / "data", "--port", 0)
-        assert second.returncode == 2 and one.url in second.stderr and str(one.child.pid) in second.stderr
-        third = aetia("serve", "--data", tmp_path / "other", "--port", one.port)
-        assert third.returncode == 2 and "--port" in third.stderr and "Traceback" not in third.stderr
-
-
-def test_the_store_is_asked_through_its_owner_or_opened(tmp_path: Path) -> None:
-    folder = tmp_path / "data"
-    with running(folder) as one:
-        one.send(spans(40))
-        first = json.loads(aetia("store", "stats", "--data", folder, "--json").stdout)
-        assert first["spans"] == 40 and first["stats"]["signals"]["spans"]["hot_rows"] == 40
-        assert aetia("store", "compact", "--data", folder).returncode == 0
-        assert aetia("store", "check", "--data", folder).returncode == 0
-        assert aetia("store", "export", tmp_path / "one", "--data", folder, "--window", "..").returncode == 0
-    second = json.loads(aetia("store", "stats", "--data", folder, "--json").stdout)
-    assert second["spans"] == 40 and second["stats"]["signals"]["spans"]["hot_rows"] == 0
-    assert aetia("store", "export", tmp_path / "two", "--data", folder, "--window", "..").returncode == 0
-    names = [sorted(path.name for path in (tmp_path / name).iterdir()) for name in ("one", "two")]
-    assert names[0] == names[1] and "spans.parquet" in names[0]
-    assert "spans" in aetia("store", "stats", "--data", folder).stdout
-    again = aetia("store", "export", tmp_path / "two", "--data", folder)
-    assert again.returncode == 2 and "never overwritten" in again.stderr
-    assert aetia("store", "stats", "--data", tmp_path / "none").returncode == 2
 
 
 def test_tokens_are_made_listed_and_revoked_by_hand(tmp_path: Path) -> None:

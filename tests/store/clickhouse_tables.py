@@ -325,3 +325,50 @@ def _changes(rows: list[dict[str, Any]]) -> pa.Table:
             "Description": _texts(rows, "description"), "Attributes": _texts(rows, "attributes"),
         }
     )  # fmt: skip
+
+
+# ---- metrics of every kind --------------------------------------------------------------------------------
+
+
+def metric_rows() -> dict[str, pa.Table]:
+    """A few rows of each of the exporter's metric tables: running and delta totals, merged and negative buckets, one
+    histogram whose counts do not fit its bounds."""
+    at = 1_760_000_040_000_000_000
+
+    def rows(names: list[str], **columns: tuple[list[Any], pa.DataType]) -> pa.Table:
+        count = len(names)
+        resource = [
+            ("service.name", "shop"),
+            ("k8s.pod.name", "shop-1"),
+            ("container.name", "main"),
+            ("host.name", "h"),
+        ]
+        shared = {
+            "TimeUnix": ([at + 1_000_000_000 * number for number in range(count)], pa.timestamp("ns")),
+            "MetricName": (names, pa.string()), "MetricUnit": (["s"] * count, pa.string()),
+            "ServiceName": (["shop"] * count, pa.string()), "ResourceAttributes": ([resource] * count, _MAPS),
+            "Attributes": ([[("route", "/a\"b/é"), ("a", "1")]] * count, _MAPS),
+        }  # fmt: skip
+        return _columns(shared | columns)
+
+    integers, floats = pa.list_(pa.uint64()), pa.list_(pa.float64())
+    histogram = rows(
+        ["took", "took", "odd"], Count=([3, 6, 1], pa.uint64()), Sum=([2.5, 4.5, 1.0], pa.float64()),
+        BucketCounts=([[0, 1, 2], [1, 2, 3], [1]], integers),
+        ExplicitBounds=([[0.5, 1.0], [0.5, 1.0], [0.5, 1.0]], floats), AggregationTemporality=([2, 2, 1], pa.int32()),
+    )  # fmt: skip
+    exponential = rows(
+        ["size", "size", "size"], Count=([9, 7, 0], pa.uint64()), Sum=([20.0, 1.5, 0.0], pa.float64()),
+        Scale=([3, -1, 20], pa.int32()), ZeroCount=([1, 2, 0], pa.uint64()), PositiveOffset=([-3, 0, 5], pa.int32()),
+        PositiveBucketCounts=([[1, 0, 2, 3, 0, 1], [4], []], integers), NegativeOffset=([-9, 1, 0], pa.int32()),
+        NegativeBucketCounts=([[1, 1], [1], []], integers), AggregationTemporality=([1, 2, 2], pa.int32()),
+    )  # fmt: skip
+    summary = rows(
+        ["pause"], Count=([4], pa.uint64()), Sum=([0.9], pa.float64()),
+        **{"ValueAtQuantiles.Quantile": ([[0.5, 0.999]], floats), "ValueAtQuantiles.Value": ([[0.25, 0.5]], floats)},
+    )  # fmt: skip
+    gauge = rows(["free"], Value=([7.0], pa.float64()))
+    return {
+        "otel_metrics_histogram": histogram, "otel_metrics_exponential_histogram": exponential,
+        "otel_metrics_summary": summary, "otel_metrics_gauge": gauge,
+    }  # fmt: skip

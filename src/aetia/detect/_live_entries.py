@@ -63,11 +63,9 @@ class Rows:
 
 
 class Taken(NamedTuple):
-    """What a batch of spans brought: entry requests, which of them entered below a missing top, and the end of
-    every span by the source that sent it."""
+    """What a batch of spans brought: entry requests, and the end of every span by the source that sent it."""
 
     entries: Rows
-    below: Bool
     end_ns: I64
     source: I32
 
@@ -83,7 +81,7 @@ class EntryStream:
         self._outward, self._traces, self._counted = Memory(keep_ns), Memory(keep_ns), Memory(keep_ns)
         self._waiting: Rows | None = None
         self._alone = self._under = np.zeros(0, np.int64)
-        self._reach: set[tuple[int, int]] = set()
+        self._reach: dict[int, set[int]] = {}
 
     @property
     def waiting(self) -> int:
@@ -91,7 +89,7 @@ class EntryStream:
 
     def reach(self, operation: int) -> set[int]:
         """Services (codes) that requests of an entry operation were seen to reach."""
-        return {service for of, service in self._reach if of == operation}
+        return self._reach.get(operation, set())
 
     def take(self, table: pa.Table, now_ns: int) -> Taken:
         """The requests that are known to be such after this batch, which may be empty."""
@@ -110,10 +108,9 @@ class EntryStream:
         orphans, waiting = self._orphans(waiting, now_ns)
         self._waiting = waiting.take(slice_of_latest(len(waiting)))
         entries = Rows.together([*out, probed, orphans])
-        below = np.arange(len(entries)) >= len(entries) - len(orphans)
         fresh = self._unseen(entries, now_ns)
         self._learn_reach(entries, rows)
-        return Taken(entries.take(fresh), below[fresh], every, source)
+        return Taken(entries.take(fresh), every, source)
 
     def _read(self, table: pa.Table, now_ns: int) -> tuple[Rows, I64, I32]:
         column = column_of(table, "time")
@@ -219,7 +216,8 @@ class EntryStream:
         same = entries.trace[place] == asked if len(entries) else np.zeros(len(asked), np.bool_)
         width = max(len(self.services), 1)
         pairs = np.unique(entries.operation[place[same]].astype(np.int64) * width + rows.service[chosen][same])
-        self._reach.update((int(pair) // width, int(pair) % width) for pair in pairs)
+        for pair in pairs.tolist():
+            self._reach.setdefault(pair // width, set()).add(pair % width)
 
 
 def slice_of_latest(n: int) -> I64:

@@ -36,7 +36,7 @@ def breach_of(look: Look, track: Track, end_ns: int) -> SliBreach:
     inside = np.isin(look.data.bin[rows], bins) & (look.data.time_ns[rows] <= end_ns)
     share = float(bad[inside].mean()) if inside.any() else 0.0
     if track.sli == "success":
-        usual = 1.0 - float(np.nan_to_num(look.usual.failed[group]))
+        usual = 1.0 - float(look.base.share[group])
         return _made(track, "share", usual, 1.0 - share, requests, round(share * requests))
     q = track.quantile
     taken = look.data.duration_ms[rows][inside]

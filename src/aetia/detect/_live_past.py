@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ import numpy as np
 from aetia.detect._entries import Entries
 from aetia.detect._live_memory import Operations
 from aetia.detect._live_tracks import Episode, Track, Tracks
-from aetia.detect._live_usual import BLOCK_NS, Base, Block, Grouping, HoursOfWeek, grouped, kept
+from aetia.detect._live_usual import BLOCK_NS, MIN_BLOCK_REQUESTS, Base, Block, Grouping, HoursOfWeek, grouped, kept
 from aetia.detect._live_window import RollingWindow
 from aetia.detect._requests import Usual, usual_of
 from aetia.detect.latency import QUANTILES
@@ -45,6 +46,7 @@ class Known(msgspec.Struct, kw_only=True):
     beyond: list[float | None]
     least: float
     requests: float
+    share: float = 0.0
     rates: list[float | None] = []
 
 
@@ -149,17 +151,19 @@ class Past:
         healthy = self._healthy(grouping, bins, step)
         count, failed = (window.counts(group, groups, bins, failed=f) * healthy for f in (False, True))
         data = window.entries(group, grouping.entities, bins, np.ones(len(bins), np.bool_), most=REFERENCE_ROWS)
-        usual = usual_of(_only(data, healthy[data.group, data.bin]), np.ones(len(bins), np.bool_))
+        healthy_data = _only(data, healthy[data.group, data.bin])
+        usual = usual_of(healthy_data, np.ones(len(bins), np.bool_))
         n, k = count.sum(axis=1), failed.sum(axis=1)
-        usual = Usual(
-            failed=np.where(n > 0, (k + 0.5) / (n + 1), np.nan), quantile_ms=usual.quantile_ms,
-            limit_ms=usual.limit_ms, beyond=usual.beyond, load=usual.load,
-        )  # fmt: skip
+        drawn = np.bincount(healthy_data.group, minlength=groups).astype(np.float64)
+        usual = replace(
+            usual, failed=possible(k, n), beyond=possible(usual.beyond * (drawn[:, None] + 1), drawn[:, None])
+        )
         self._learn(window, grouping, operations, now_ns)
         median = np.array([np.median(row[ok]) if ok.any() else 0.0 for row, ok in zip(count, healthy, strict=True)])
         return Base(
             grouping=grouping, usual=usual, least=self._least(grouping, median, step),
-            level=float(np.median(window.counts(group, groups, bins).sum(axis=0))), requests=n, made_ns=now_ns,
+            level=float(np.median(window.counts(group, groups, bins).sum(axis=0))), requests=n,
+            share=k / np.maximum(n, 1.0), made_ns=now_ns,
         )  # fmt: skip
 
     # --- rates and hours ----------------------------------------------------------------------------------
@@ -227,7 +231,7 @@ class Past:
         data = window.entries(group, grouping.entities, bins, np.ones(len(bins), np.bool_), most=REFERENCE_ROWS)
         quantile = grouped_quantiles(data.duration_ms, data.group, groups, QUANTILES)
         n = count.sum(axis=1)
-        for at in np.flatnonzero(healthy.all(axis=1) & (n >= 10)).tolist():
+        for at in np.flatnonzero(healthy.all(axis=1) & (n >= MIN_BLOCK_REQUESTS)).tolist():
             block = Block(
                 start_ns=start_ns, per_s=float(n[at]) / (BLOCK_NS / 1e9), failed=float(failed[at] / n[at]),
                 quantile_ms=quantile[at].tolist(),
@@ -250,6 +254,7 @@ class Past:
                     entity=one, failed=_number(usual.failed[at]), quantile_ms=_numbers(usual.quantile_ms[at]),
                     limit_ms=_numbers(usual.limit_ms[at]), beyond=_numbers(usual.beyond[at]),
                     least=float(self.base.least[at]), requests=float(self.base.requests[at]),
+                    share=float(self.base.share[at]),
                     rates=_numbers(np.array(self._rates.get(one, ()), np.float64)),
                 )
                 for at, one in enumerate(self.base.grouping.entities)
@@ -270,8 +275,18 @@ class Past:
         self.base = Base(
             grouping=grouping, usual=usual, least=np.array([item.least for item in known]), level=saved.level,
             requests=np.array([item.requests for item in known]), made_ns=saved.at_ns,
+            share=np.array([item.share for item in known]),
         )  # fmt: skip
         self._rates = {k.entity: deque(_array([k.rates])[0].tolist(), maxlen=RATES) for k in known}
+
+
+def possible(bad: F64, count: F64) -> F64:
+    """The highest share of bad requests that so many of so many leave possible (Wilson's bound at two standard errors);
+    NaN without any. A reference that happened to see no failure must not make the first few an incident."""
+    z = 2.0
+    with np.errstate(invalid="ignore"):
+        bound = (bad + z * z / 2 + z * np.sqrt(np.maximum(bad + z * z / 4, 0.0))) / (count + z * z)
+    return np.where(count > 0, np.minimum(bound, 1.0), np.nan)
 
 
 def _only(data: Entries, mask: Bool) -> Entries:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
 
-from aetia.detect._entries import MAX_GROUPS, MIN_REQUESTS
+from aetia.detect._entries import MAX_GROUPS, MIN_REQUESTS, Entries
 from aetia.detect._live_memory import Operations
 from aetia.detect._requests import Usual
 from aetia.detect.latency import QUANTILES, limit_ms
 from aetia.model import entity
 from aetia.model.entity import Entity
+from aetia.model.window import Window
 from aetia.signals.frames import F64, I64
+from aetia.signals.red import grouped_quantiles
 
 HOUR_NS = 3_600_000_000_000
 SLOTS = 168
 BLOCK_NS = 300_000_000_000
 """Within an hour the worst block of five minutes is what is usual then: a batch that runs ten minutes of each
 night makes those minutes slow, not the hour."""
-MIN_BLOCKS = 6
+MIN_BLOCKS, MIN_BLOCK_REQUESTS = 6, 10
 MATURE_WEEKS, MATURE_DAYS = 2, 3
 MOST_WEIGHT = 0.3
 """Weight of the latest week, once there are enough of them; before, all weeks weigh the same."""
@@ -132,6 +134,27 @@ def slot_of(time_ns: int) -> int:
     return (time_ns - MONDAY_NS) // HOUR_NS % SLOTS
 
 
+def blocks_of(data: Entries, harmed: Sequence[Window]) -> Iterator[tuple[str, Block]]:
+    """The whole blocks of five minutes of some requests, per entry point with ten requests or more, in order of time; those
+    that touch a harmed window are left out."""
+    first = -(-int(data.bin_start_ns[0]) // BLOCK_NS)
+    count = int(data.bin_start_ns[-1]) // BLOCK_NS - first
+    place = data.time_ns // BLOCK_NS - first
+    inside = (place >= 0) & (place < count)
+    cells = data.groups * max(count, 0)
+    cell = (place * data.groups + data.group)[inside]
+    n = np.bincount(cell, minlength=cells)
+    failed = np.bincount(cell[data.failed[inside]], minlength=cells)
+    quantile = grouped_quantiles(data.duration_ms[inside], cell, cells, QUANTILES)
+    for at in np.flatnonzero(n >= MIN_BLOCK_REQUESTS).tolist():
+        start = (first + at // data.groups) * BLOCK_NS
+        if not any(item.overlaps(Window(start, start + BLOCK_NS)) for item in harmed):
+            yield data.entities[at % data.groups].name, Block(
+                start_ns=start, per_s=float(n[at]) / (BLOCK_NS / 1e9), failed=float(failed[at] / n[at]),
+                quantile_ms=quantile[at].tolist(),
+            )  # fmt: skip
+
+
 class Grouping:
     """Entry points as groups, ordered by name: operations, and per service those that are too rare to be one."""
 
@@ -162,13 +185,15 @@ def grouped(operations: Operations, requests: F64) -> Grouping:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
     """What is usual now: failure shares, latencies and limits per group, requests per bin below half of which is a loss
-    (groups,), requests per bin of all groups together; from how many requests of each group."""
+    (groups,), requests per bin of all groups together; from how many requests of each group, and the share of them that
+    failed (`usual.failed` is the highest that this leaves possible)."""
 
     grouping: Grouping
     usual: Usual
     least: F64
     level: float
     requests: F64
+    share: F64
     made_ns: int
 
 
@@ -198,7 +223,8 @@ def kept(new: Base, old: Base | None, frozen: Sequence[Entity]) -> Base:
         a, failed=mixed(a.failed, b.failed), quantile_ms=mixed(a.quantile_ms, b.quantile_ms),
         limit_ms=mixed(a.limit_ms, b.limit_ms), beyond=mixed(a.beyond, b.beyond),
     )  # fmt: skip
-    return replace(new, usual=usual, least=mixed(new.least, old.least), requests=mixed(new.requests, old.requests))
+    return replace(new, usual=usual, least=mixed(new.least, old.least), requests=mixed(new.requests, old.requests),
+                   share=mixed(new.share, old.share))  # fmt: skip
 
 
 def at_this_hour(base: Base, hours: HoursOfWeek, now_ns: int, step_ns: int) -> Base:

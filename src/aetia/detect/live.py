@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -16,11 +17,12 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from aetia.detect._entries import entries
 from aetia.detect._live_entries import COLUMNS, EntryStream, Taken
 from aetia.detect._live_harm import breach_of, weighed_share
 from aetia.detect._live_past import Past, Saved
 from aetia.detect._live_tracks import Episode, Look, Tracks
-from aetia.detect._live_usual import Base, at_this_hour
+from aetia.detect._live_usual import Base, HoursOfWeek, at_this_hour, blocks_of
 from aetia.detect._live_window import RollingWindow
 from aetia.detect._requests import MAX_LOAD_FACTOR, Stream, find_in_stream
 from aetia.detect.objectives import Budgets, Objective
@@ -28,8 +30,10 @@ from aetia.detect.severity import level_of
 from aetia.model.diagnosis import SliBreach
 from aetia.model.entity import Entity
 from aetia.model.stored import SPANS
+from aetia.model.tables import Telemetry
 from aetia.model.window import Window
 from aetia.signals.frames import F64, Bool
+from aetia.signals.view import Facts
 
 SECOND = 1_000_000_000
 ARRIVING = 3
@@ -58,7 +62,7 @@ class LiveSettings(msgspec.Struct, frozen=True, kw_only=True):
     looks_to_open: int = 2
     false_alarms_days: float = 7.0
     """Days over which chance alone may raise one alarm in 20."""
-    remember_s: int = 300
+    remember_s: int = 120
     """How long an episode that is over is gone on with when the harm comes back."""
     baseline_s: int = 600
     """The healthy time before an incident that it is compared with, at most."""
@@ -183,7 +187,7 @@ class LiveSli:
             return taken
         ignored = np.array([name in self.settings.ignore_services for name in self._stream.services.names], np.bool_)
         wanted = ~ignored[taken.entries.service]
-        return taken._replace(entries=taken.entries.take(wanted), below=taken.below[wanted])
+        return taken._replace(entries=taken.entries.take(wanted))
 
     def related(self, one: Entity, other: Entity) -> bool:
         """Whether two entry points belong to one service, or their requests reach a service in common."""
@@ -262,6 +266,20 @@ class LiveSli:
             return
         self._saved_ns = now_ns
         self._past.saved(self._tracks, now_ns).write(self._folder)
+
+    @property
+    def hours(self) -> HoursOfWeek:
+        """What is usual at each hour of the week."""
+        return self._past.hours
+
+    def rebuild(self, tables: Iterable[pa.Table], harmed: Sequence[Window] = ()) -> None:
+        """Learn the hours of the week again from stored spans, in tables of an hour or more in order of time; what lies
+        in `harmed` (incidents) is not usual."""
+        self._past.hours = HoursOfWeek()
+        for table in tables:
+            data = entries(Facts(Telemetry(spans=table)))
+            for name, block in blocks_of(data, harmed) if data is not None else ():
+                self._past.hours.learn(name, block)
 
     def _restore(self, saved: Saved | None) -> None:
         if saved is not None:

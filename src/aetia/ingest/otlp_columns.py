@@ -129,7 +129,8 @@ def _decode(
     unreadable: list[int] = []
     if redactor is not None:
         # What is left out here must not be written either.
-        changed |= {index: kind.trimmed(items.raw[index], limits) for index in found.trimmed.tolist()}
+        for index in set(found.trimmed.tolist()) - set(changed):
+            changed[index] = kind.trimmed(items.raw[index], limits)
         suspects = kind.suspects(items, found, redactor).nonzero()[0].tolist()
         clean, unreadable = cleaned(signal, {at: changed.get(at, items.raw[at]) for at in suspects}, redactor)
         changed |= clean

@@ -103,12 +103,12 @@ def _metric(raw: bytes, refused: Counter[str], limits: Limits, room: int) -> Any
     if len(points) > room:
         refused[f"more than {limits.items} points in one request"] += len(points) - max(room, 0)
         del points[max(room, 0) :]
-    wrong = [(place, _complaint(point, kind, limits)) for place, point in enumerate(points)]
-    for place, reason in reversed(wrong):
-        if reason is not None:
-            del points[place]
-            if reason:
-                refused[reason] += 1
+    complaints = [_complaint(point, kind, limits) for point in points]
+    if any(reason is not None for reason in complaints):
+        kept = [point for point, reason in zip(points, complaints, strict=True) if reason is None]
+        del points[:]
+        points.extend(kept)
+        refused.update(reason for reason in complaints if reason)
     for point in points:
         if point.ByteSize() > limits.key_bytes:
             _trim(point.attributes, limits)

@@ -17,6 +17,7 @@
     - StoreLocked         another process owns the folder
     - StoreFull           the queue or the disk is full; says when to come back
     - StoreCorrupt        a file of the store is damaged; the rest is served
+  + NetError              an exchange with another system did not come about (exit 2; aetia.net)
   + ServeError            the server cannot start or go on (exit 2)
 
 Policy. An error names the border it crossed, the place (file, table, row) and the mend, in one

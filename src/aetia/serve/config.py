@@ -230,8 +230,8 @@ def _unknown_keys(place: str, kind: type, part: Any) -> Iterator[str]:
     for key, value in cast("dict[str, Any]", part).items() if isinstance(part, dict) else ():
         if key not in held:
             yield _no_such(f"key '{key}' in [{place}]", key, tuple(held))
-        elif has_fields(held[key]):
-            yield from _unknown_keys(f"{place}.{key}", held[key], value)
+        elif has_fields(table := held[key]):
+            yield from _unknown_keys(f"{place}.{key}", table, value)
 
 
 Field = dataclasses.Field[Any] | msgspec.structs.FieldInfo

@@ -67,6 +67,14 @@ OVER: dict[str, dict[str, str]] = {
         "max_age_seconds": "Telemetry is kept so long after its receipt; 0: for ever.",
         "max_bytes": "Size of all Parquet files; the oldest go first. 0: no limit.",
         "min_free_bytes": "Space that stays free on the disk; with less, nothing is taken (503).",
+        "limits.items": "Spans, log records or points of one request; what is beyond is refused and said.",
+        "limits.groups": "Resources and scopes of one request.",
+        "limits.attributes": "Attributes of a span, log record, point, event or resource; the rest is left out.",
+        "limits.events": "Events, and links, of one span.",
+        "limits.key_bytes": "Length of an attribute's key.",
+        "limits.value_bytes": "Length of a name, of a value, of a log body; what is longer is cut.",
+        "limits.depth": "Arrays and maps within each other in one value.",
+        "limits.buckets": "Buckets of one point of a histogram.",
     },
 }
 """Of keys whose docstring speaks to programmers."""
@@ -97,7 +105,7 @@ def _keys(section: str, table: str, kind: type) -> Iterator[Key]:
 
 
 def _properties(kind: type) -> dict[str, Any]:
-    described = cast("dict[str, Any]", msgspec.json.schema(kind))
+    described = msgspec.json.schema(kind)
     return described["$defs"][described["$ref"].rpartition("/")[2]]["properties"]
 
 

@@ -28,6 +28,7 @@ from aetia.serve.incidents import IncidentBook, IncidentEvent
 from aetia.serve.notify.outbox import Outbox
 from aetia.serve.notify.places import make_places
 from aetia.serve.notify.teller import Teller
+from aetia.serve.sources import Sources
 
 if TYPE_CHECKING:
     from aetia.serve.state import ServeState
@@ -60,7 +61,11 @@ class Live:
             for record in self._book.open_incidents():
                 self._diagnoses.request(record.id, "the server started again")
         if self._sli is not None and state.store is not None:
-            state.store.subscribe(self._arrived)
+            self._endings.callback(state.store.subscribe(self._arrived))
+        if state.config.sources and state.store is not None:
+            sources = state.extras["sources"] = Sources(state.config.sources, state.store, state.folder)
+            sources.start()
+            self._endings.callback(sources.close)
         self._thread.start()
 
     def close(self) -> None:

@@ -60,8 +60,8 @@ question continues.
 `>`, `<`, or `exists` without a value.
 
 **Who may ask.** On loopback nobody is asked; anywhere else send `Authorization: Bearer TOKEN` with a token of
-`aetia serve token create`. Each operation needs the scope that stands beside it. What changes something is a POST with a
-JSON body and the content type `application/json`.
+`aetia serve token create`. Each operation needs the scope that stands beside it. What changes something is a POST
+with a JSON body and the content type `application/json`.
 
 **Errors** have one shape, `{"error": {"kind", "message", "retryable", "asked", "searched", "try", "retry_after_s"}}`:
 what went wrong for a program and in a sentence, whether the same request may succeed later and when (also as

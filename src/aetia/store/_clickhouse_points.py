@@ -124,4 +124,4 @@ def _exponential(schema: ch.Schema) -> str:
     threshold = schema.column(ch.EXPONENTIAL, "ZeroThreshold", "0")
     zero = f"[(greatest(toFloat64({threshold}), 0.), toUInt64(ZeroCount))]"
     every = f"arrayConcat({below}, {zero}, {above}, [(inf, toUInt64(0))])"
-    return ch.let("all", every, "arrayZip(all.1, arrayMap(c -> toFloat64(c), arrayCumSum(all.2)))")
+    return ch.let("every", every, "arrayZip(every.1, arrayMap(c -> toFloat64(c), arrayCumSum(every.2)))")

@@ -14,6 +14,7 @@ from aetia.store._clickhouse_ask import Asker, checked_limit, grid, missing, wit
 from aetia.store.backend import EdgeRow, HeatMap, OperationRow, Series, ServiceRow
 
 _BUCKETS_PER_DOUBLING = 35
+_STEP_NS = 10_000_000_000
 REACH_NS = 300_000_000_000
 """A parent is looked for among spans that began at most so long before or after their child."""
 BUCKET = f"if(duration_ns > 0, toInt32(floor(log2(duration_ns) * {_BUCKETS_PER_DOUBLING})), -1)"
@@ -155,8 +156,15 @@ def heat_map(ask: Asker, window: Window, step_ns: int, service: str | None, name
     )  # fmt: skip
 
 
+def _widened(window: Window) -> Window:
+    """The window of a topology: whole steps of 10 s, as `Backend.topology` says."""
+    if window.start_ns == window.end_ns:
+        return window
+    return Window(window.start_ns // _STEP_NS * _STEP_NS, -(-window.end_ns // _STEP_NS) * _STEP_NS)
+
+
 def topology(ask: Asker, window: Window, limit: int) -> tuple[EdgeRow, ...]:
-    params: dict[str, Any] = {**within(window), "most": checked_limit(limit)}
+    params: dict[str, Any] = {**within(_widened(window)), "most": checked_limit(limit)}
     schema = ask.schema()
     if not schema.has(ch.TRACES):
         return ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aetia.store._duck_question import Question, checked_limit, is_text
 from aetia.store._duck_red import cells, requests_of
+from aetia.store._duck_sql import CELL_COLUMNS
 from aetia.store.backend import Cohorts, Selection, ValueCount
 
 COLUMNS = (
@@ -53,7 +54,11 @@ def _keep_requests(question: Question, chosen: Selection) -> None:
         inside += f" AND {took} < {question.bind(float(chosen.high_ms))}"
     if chosen.failed is not None:
         inside += f" AND coalesce(status = 'error', false) = {question.bind(chosen.failed)}"
-    hot = question.full_rows("spans", chosen.window, service) if question.snapshot.hot["spans"].num_rows else ""
+    hot = ""
+    if question.snapshot.hot["spans"].num_rows:
+        served = question.rows("spans", f"{CELL_COLUMNS}, hot_row", chosen.window, service, parts=[])
+        found = question.arrays(f"SELECT hot_row FROM {served} WHERE {where} ORDER BY hot_row")
+        hot = question.full("spans", found["hot_row"])
     plain = ", ".join(f"coalesce({name}, '') AS {name}" for name in COLUMNS)
     columns = f"{plain}, coalesce(parent_span_id, '') = '' AS root, attributes, ({inside}) AS inside"
     source = question.rows("spans", columns, chosen.window, service, within=hot)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from aetia.model.errors import UsageError
 from aetia.model.window import Window
-from aetia.store._duck_filters import conditions
+from aetia.store._duck_filters import Conditions, conditions
+from aetia.store._duck_newest import newest_first
 from aetia.store._duck_question import Question, checked_limit, is_text, text
 from aetia.store.backend import BodyRow, ChangeRow, Filter, LogRow, Logs
 
 _PLAIN = ", ".join(
     f"coalesce({name}, '') AS {name}" for name in ("service", "severity", "body", "trace_id", "span_id", "instance")
 )
+_HOT = "NULL AS attributes, hot_row"
 _ORDER = "t DESC, service, severity, body, trace_id, span_id"
 
 
@@ -24,22 +26,36 @@ def logs(question: Question, window: Window, filters: Sequence[Filter], limit: i
     wanted = conditions(question, "logs", filters)
     if last is not None:
         window = Window(window.start_ns, max(min(window.end_ns, last + 1), window.start_ns))
-    hot = question.full_rows("logs", window, wanted.promoted) if question.snapshot.hot["logs"].num_rows else ""
-    columns = f"epoch_ns(time) AS t, {_PLAIN}, attributes"
-    source = question.rows("logs", columns, window, wanted.all, within=hot)
-    rows = question.fetch(f"SELECT * FROM {source} ORDER BY {_ORDER} LIMIT {given + limit + 1}")
+    needed = given + limit + 1
+    rows: list[Any] = []
+    for step in newest_first(question, "logs", window, wanted):
+        # Hot rows give their number instead of attributes, which are decoded for the page alone.
+        columns = f"epoch_ns(time) AS t, {_PLAIN}, " + (_HOT if step.hot else "attributes, -1::BIGINT AS hot_row")
+        rows += question.fetch(f"SELECT * FROM {step.rows(columns)} ORDER BY {_ORDER} LIMIT {needed}")
+        rows = sorted(rows, key=lambda row: (-row[0], *row[1:6]))[:needed]
+        if len(rows) == needed and rows[-1][0] >= step.horizon_ns:
+            break
     page = rows[given : given + limit]
-    more = len(rows) > given + limit
+    attributes = _decoded(question, page)
     return Logs(
         rows=tuple(
             LogRow(
                 time_ns=t, service=text(service), severity=text(severity), body=text(body), trace_id=text(trace),
-                span_id=text(span), instance=text(instance), attributes=attributes or {},
+                span_id=text(span), instance=text(instance), attributes=attributes.get(number, found) or {},
             )
-            for t, service, severity, body, trace, span, instance, attributes in page
+            for t, service, severity, body, trace, span, instance, found, number in page
         ),
-        cursor=_cursor(page[-1][0], rows[: given + limit]) if more and page else "",
+        cursor=_cursor(page[-1][0], rows[: given + limit]) if len(rows) == needed and page else "",
     )  # fmt: skip
+
+
+def _decoded(question: Question, page: Sequence[Any]) -> dict[int, dict[str, str]]:
+    """The attributes of the hot rows of a page, by row number."""
+    numbers = sorted(row[-1] for row in page if row[-1] >= 0)
+    if not numbers:
+        return {}
+    table = question.full("logs", numbers)
+    return {number: found or {} for number, found in question.fetch(f"SELECT hot_row, attributes FROM {table}")}
 
 
 def _cursor(last: int, rows: Sequence[Sequence[object]]) -> str:
@@ -101,7 +117,20 @@ def changes(question: Question, window: Window, limit: int) -> tuple[ChangeRow, 
 
 
 def attribute_keys(question: Question, window: Window, signal: Literal["spans", "logs"], limit: int) -> tuple[str, ...]:
-    hot = question.full_rows(signal, window) if question.snapshot.hot[signal].num_rows else ""
-    source = question.rows(signal, "unnest(map_keys(attributes)) AS key", window, within=hot)
-    rows = question.fetch(f"SELECT DISTINCT key FROM {source} ORDER BY key LIMIT {checked_limit(limit)}")
+    """Of hot rows the newest are looked at, because each has to be decoded."""
+    checked_limit(limit)
+    keys = "unnest(map_keys(attributes)) AS key"
+    numbers, young = question.counted(window) if signal == "spans" else ({}, question.parts(signal, window))
+    inside = [n for n, part in numbers.items() if window.start_ns <= part.start_ns and part.end_ns <= window.end_ns]
+    border = [part for n, part in numbers.items() if n not in inside]
+    relations = [question.rows(signal, keys, window, hot=False, parts=[*young, *border])]
+    relations.append(f"(SELECT key FROM keys WHERE part IN (SELECT unnest({question.bind(inside)}::INTEGER[])))")
+    for step in newest_first(question, signal, window, Conditions(full="true")):
+        if step.hot:
+            relations.append(step.rows(keys))
+        break
+    rows = question.fetch(
+        f"SELECT DISTINCT key FROM ({' UNION ALL '.join(f'FROM {rows}' for rows in relations)}) "
+        f"ORDER BY key LIMIT {limit}"
+    )
     return tuple(row[0] for row in rows)

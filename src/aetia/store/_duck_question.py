@@ -130,7 +130,7 @@ class Question:
         found = [part for part in self.snapshot.parts[signal] if part.rows and _touches(part, window)]
         return sorted(found, key=lambda part: (part.start_ns, str(part.path)))
 
-    def counted(self, window: Window) -> tuple[dict[int, Part], list[Part]]:
+    def counted(self, window: Window | None) -> tuple[dict[int, Part], list[Part]]:
         """The parts of spans in a window that are counted (by number), and those that are not."""
         parts = self.parts("spans", window)
         numbers = {self._ready[path]: part for part in parts if (path := str(part.path)) in self._ready}

@@ -12,13 +12,13 @@ from aetia.model.errors import UsageError
 from aetia.model.tables import ANALYSIS_COLUMNS
 from aetia.model.window import Window
 from aetia.store._duck_filters import conditions
+from aetia.store._duck_newest import newest_first
 from aetia.store._duck_question import Question, checked_limit, is_text, text
+from aetia.store._duck_sql import TRACE_COLUMNS, traces_of
 from aetia.store.backend import Filter, SpanRow, Spans, TraceOrder, TraceRow, Traces
 
-_HAS_TRACE = "coalesce(trace_id, '') <> ''"
-_ENDED = "epoch_ns(time) + coalesce(duration_ns, 0)"
 _ORDERS: dict[TraceOrder, str] = {"newest": "start", "slowest": "took", "errors": "start"}
-_MOST_SPANS = 10_000
+_SHAPE = "trace_id, first, last, ended, spans, errors, services, service, name, rank"
 
 
 def traces(
@@ -28,34 +28,67 @@ def traces(
     checked_limit(limit)
     if order not in _ORDERS:
         raise UsageError(f"There is no order '{order}' of traces; use newest, slowest or errors.")
-    last = _position(question, cursor, _ORDERS[order])
+    after = _position(question, cursor, _ORDERS[order])
     wanted = conditions(question, "spans", filters)
-    columns = f"trace_id, epoch_ns(time) AS t, {_ENDED} AS ended, coalesce(status = 'error', false) AS failed"
-    source = question.rows("spans", columns, window, _HAS_TRACE)
-    having = "HAVING bool_or(failed)" if order == "errors" else ""
-    matching = (
-        f"SEMI JOIN {_matching(question, window, wanted.promoted, wanted.all, bool(wanted.full))} USING (trace_id)"
-    )
-    rows = question.fetch(
-        f"SELECT trace_id, start, took FROM (SELECT trace_id, min(t) AS start, max(ended) - min(t) AS took "
-        f"FROM {source} {matching if filters else ''} GROUP BY trace_id {having}) {last} "
+    if window.end_ns == window.start_ns:
+        return Traces(rows=())
+    summed = _summed_up(question, window)
+    failed = "HAVING sum(errors) > 0" if order == "errors" else ""
+    sql = (
+        f"SELECT * FROM (SELECT trace_id, min(first) AS start, max(ended) - min(first) AS took FROM {summed} "
+        f"{'SEMI JOIN matching USING (trace_id)' if filters else ''} GROUP BY trace_id {failed}) {after} "
         f"ORDER BY {_ORDERS[order]} DESC, trace_id LIMIT {limit + 1}"
     )
+    rows: list[tuple[str, int, int]] = [] if filters else question.fetch(sql)
+    if filters:
+        question.run("CREATE TEMP TABLE matching (trace_id VARCHAR)")
+        for step in newest_first(question, "spans", window, wanted, at_once=order == "slowest"):
+            found = step.rows("trace_id", "coalesce(trace_id, '') <> ''")
+            question.run(f"INSERT INTO matching SELECT DISTINCT trace_id FROM {found}")
+            rows = question.fetch(sql)
+            # A trace that began after all that is unread cannot come to match by what is unread.
+            if len(rows) > limit and order != "slowest" and rows[-1][1] >= step.horizon_ns:
+                break
     page = rows[:limit]
-    details = _details(question, window, page)
-    found = tuple(details[trace_id] for trace_id, _, _ in page)
+    details = _details(question, summed, page)
+    found_rows = tuple(details[trace_id] for trace_id, _, _ in page)
     if len(rows) <= limit:
-        return Traces(rows=found)
+        return Traces(rows=found_rows)
     trace_id, start, took = page[-1]
-    return Traces(rows=found, cursor=f"{took if order == 'slowest' else start}:{trace_id}")
+    return Traces(rows=found_rows, cursor=f"{took if order == 'slowest' else start}:{trace_id}")
 
 
-def _matching(question: Question, window: Window, promoted: str, every: str, full: bool) -> str:
-    """The ids of the traces that have a span in the window which meets all conditions."""
-    hot = ""
-    if full and question.snapshot.hot["spans"].num_rows:
-        hot = question.full_rows("spans", window, promoted)
-    return question.rows("spans", "trace_id", window, f"{_HAS_TRACE} AND {every}" if every else _HAS_TRACE, within=hot)
+def _summed_up(question: Question, window: Window) -> str:
+    """A relation of the traces in a window, one row per trace and place where it lies, with the columns of `_SHAPE`.
+
+    Traces of counted parts that lie inside the window are known. Those that its borders cut are read as rows, and so
+    is what is young.
+    """
+    numbers, young = question.counted(window)
+    loose = [question.rows("spans", TRACE_COLUMNS, window, parts=young)]
+    relation = "loose"
+    if numbers:
+        known = f"part IN (SELECT unnest({question.bind(list(numbers))}))"
+        start, end = window.start_ns, window.end_ns
+        question.run(
+            f"CREATE TEMP TABLE torn AS SELECT trace_id, bool_or(first < {start}) AS early FROM traces WHERE {known} "
+            f"AND ((first < {start} AND last >= {start}) OR (first < {end} AND last >= {end})) GROUP BY trace_id"
+        )
+        reaches = question.fetch(
+            f"SELECT early, min(first), max(last) FROM traces JOIN torn USING (trace_id) WHERE {known} GROUP BY early"
+        )
+        for early, first, last in reaches:
+            part_of = Window(start, min(last + 1, end)) if early else Window(max(first, start), end)
+            where = f"trace_id IN (SELECT trace_id FROM torn WHERE early = {early})"
+            rows = question.rows("spans", TRACE_COLUMNS, part_of, where, hot=False, parts=list(numbers.values()))
+            loose.append(rows)
+        relation = (
+            f"(SELECT {_SHAPE} FROM loose UNION ALL SELECT {_SHAPE} FROM traces ANTI JOIN torn USING (trace_id) "
+            f"WHERE {known} AND first >= {start} AND last < {end})"
+        )
+    every = " UNION ALL ".join(f"FROM {rows}" for rows in loose)
+    question.run(f"CREATE TEMP TABLE loose AS {traces_of(f'({every})')}")
+    return relation
 
 
 def _position(question: Question, cursor: str, column: str) -> str:
@@ -68,31 +101,23 @@ def _position(question: Question, cursor: str, column: str) -> str:
     return f"WHERE {column} < {value} OR ({column} = {value} AND trace_id > {after})"
 
 
-def _details(question: Question, window: Window, page: Sequence[tuple[str, int, int]]) -> dict[str, TraceRow]:
-    if not page:
-        return {}
-    span = Window(min(row[1] for row in page), max(row[1] + row[2] for row in page) + 1)
-    narrow = Window(max(window.start_ns, span.start_ns), min(window.end_ns, max(span.end_ns, span.start_ns + 1)))
-    chosen = question.bind([row[0] for row in page])
-    columns = (
-        "trace_id, coalesce(service, '') AS service, coalesce(name, '') AS name, coalesce(status = 'error', false) AS "
-        "failed, (coalesce(parent_span_id, '') <> '', epoch_ns(time), -coalesce(duration_ns, 0), "
-        "coalesce(span_id, '')) AS rank"
-    )
-    source = question.rows("spans", columns, narrow, f"trace_id IN (SELECT unnest({chosen}))")
+def _details(question: Question, summed: str, page: Sequence[tuple[str, int, int]]) -> dict[str, TraceRow]:
+    chosen = question.bind([trace_id for trace_id, _, _ in page])
     rows = question.fetch(
-        "SELECT trace_id, arg_min(service, rank), arg_min(name, rank), count(*), count_if(failed), "
-        f"count(DISTINCT service) FROM {source} GROUP BY trace_id"
+        "SELECT trace_id, min(first), max(ended), arg_min(service, rank), arg_min(name, rank), sum(spans)::BIGINT, "
+        f"sum(errors)::BIGINT, len(list_distinct(flatten(list(services)))) FROM {summed} "
+        f"WHERE trace_id IN (SELECT unnest({chosen}::VARCHAR[])) GROUP BY trace_id"
     )
-    extents = {trace_id: (start, took) for trace_id, start, took in page}
     return {
         trace_id: TraceRow(
-            trace_id=trace_id, start_ns=extents[trace_id][0], duration_ms=extents[trace_id][1] / 1e6, service=service,
-            name=name, spans=spans, errors=errors, services=services,
+            trace_id=trace_id, start_ns=first, duration_ms=(ended - first) / 1e6, service=service, name=name,
+            spans=spans, errors=errors, services=services,
         )
-        for trace_id, service, name, spans, errors, services in rows
+        for trace_id, first, ended, service, name, spans, errors, services in rows
     }  # fmt: skip
 
+
+_MOST_SPANS = 10_000
 
 # ---- one trace ---------------------------------------------------------------------------------------------
 
@@ -111,17 +136,33 @@ def _without_duplicates(source: str) -> str:
     )
 
 
+def _rows_of(question: Question, columns: str, trace_id: str, within: str = "") -> str:
+    """A relation of the spans of a trace: counted parts that have none of them are not opened."""
+    where = is_text(question, "trace_id", trace_id)
+    numbers, young = question.counted(None)
+    relations = [question.rows("spans", columns, None, where, parts=young, within=within)]
+    places = question.fetch(
+        f"SELECT part, first, last FROM traces WHERE trace_id = {question.bind(trace_id)} "
+        f"AND part IN (SELECT unnest({question.bind(list(numbers))}::INTEGER[]))"
+    )
+    if places:
+        reach = Window(min(place[1] for place in places), max(place[2] for place in places) + 1)
+        parts = [numbers[place[0]] for place in places]
+        relations.append(question.rows("spans", columns, reach, where, hot=False, parts=parts))
+    return "(" + " UNION ALL ".join(f"FROM {relation}" for relation in relations) + ")"
+
+
 def trace(question: Question, trace_id: str, limit: int) -> Spans:
+    checked_limit(limit, _MOST_SPANS)
     if not trace_id:
         return Spans(rows=(), total=0, truncated=False)
     where = is_text(question, "trace_id", trace_id)
     hot = question.full_rows("spans", None, where) if question.snapshot.hot["spans"].num_rows else ""
     plain = ", ".join(f"coalesce({name}, '') AS {name}" for name in _PLAIN)
     columns = f"epoch_ns(time) AS t, coalesce(duration_ns, 0) AS duration_ns, {plain}, attributes, events, links"
-    source = question.rows("spans", columns, None, where, within=hot)
+    source = _rows_of(question, columns, trace_id, hot)
     rows = question.fetch(
-        f"SELECT *, count(*) OVER () FROM ({_without_duplicates(source)}) ORDER BY t, span_id, kind "
-        f"LIMIT {checked_limit(limit, _MOST_SPANS)}"
+        f"SELECT *, count(*) OVER () FROM ({_without_duplicates(source)}) ORDER BY t, span_id, kind LIMIT {limit}"
     )
     total = rows[0][-1] if rows else 0
     return Spans(rows=tuple(_span(trace_id, row) for row in rows), total=total, truncated=total > len(rows))
@@ -152,8 +193,8 @@ def _flat(resource: str) -> dict[str, str]:
 def trace_table(question: Question, trace_id: str) -> pa.Table:
     """The spans of a trace in analysis columns, in order of time."""
     names = ANALYSIS_COLUMNS["spans"]
-    where = is_text(question, "trace_id", trace_id) if trace_id else "false"
-    source = question.rows("spans", f"{', '.join(names)}, epoch_ns(time) AS t", None, where)
+    columns = f"{', '.join(names)}, epoch_ns(time) AS t"
+    source = _rows_of(question, columns, trace_id) if trace_id else question.rows("spans", columns, None, "false")
     return question.arrow(
         f"SELECT {', '.join(names)} FROM ({_without_duplicates(source)}) ORDER BY t, coalesce(span_id, ''), kind"
     )

@@ -78,8 +78,7 @@ def compact(job: CompactJob) -> Done:
     problems: list[str] = []
     received_ns = 0
     with mapped(Path(job.folder, job.segment)) as data:
-        skipped = frozenset(job.skipped)
-        records = [record for record in scan(data[: job.length]).records if record.offset not in skipped]
+        records = _stored_once(scan(data[: job.length]).records, frozenset(job.skipped))
         received_ns = max((record.received_ns for record in records), default=0)
         receipt_hour = received_ns // HOUR_NS
         for signal, table, problem in _tables(data, records, job):
@@ -96,6 +95,17 @@ def compact(job: CompactJob) -> Done:
             outputs.append(_write(job, signal, hour_folder(hour), [table], received_ns // 10**9))
     sync_folder(Path(job.folder, job.scratch))
     return Done(outputs=tuple(outputs), rows=rows, problems=tuple(problems))
+
+
+def _stored_once(records: Sequence[Record], skipped: frozenset[int]) -> list[Record]:
+    """Without those that are stored elsewhere, and without repetitions."""
+    seen: set[bytes] = set()
+    out: list[Record] = []
+    for record in records:
+        if record.offset not in skipped and record.digest not in seen:
+            seen.add(record.digest)
+            out.append(record)
+    return out
 
 
 def _tables(data: memoryview, records: Sequence[Record], job: CompactJob) -> Iterator[tuple[Signal, pa.Table, str]]:

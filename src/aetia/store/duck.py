@@ -144,7 +144,7 @@ class DuckBackend:
     def attribute_keys(
         self, window: Window, signal: Literal["spans", "logs"] = "spans", limit: int = 500
     ) -> tuple[str, ...]:
-        with asked(self._engine, self._store, window, (signal,)) as question:
+        with asked(self._engine, self._store, window, (signal,), self._rollups.ready) as question:
             return _duck_lines.attribute_keys(question, window, signal, limit)
 
     def telemetry(self, window: Window, *, most_spans: int = 1_000_000) -> Telemetry:

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from aetia.detect.live import Candidate
+from aetia.model.entity import Entity
 from aetia.model.errors import UsageError
 from aetia.model.window import Window
 from aetia.serve.incidents.files import Files
@@ -37,6 +38,7 @@ from aetia.serve.incidents.records import (
 from aetia.serve.incidents.rules import (
     closed_by_hand,
     cursor_of,
+    entries_of,
     firing,
     joined,
     level_of_alert,
@@ -61,8 +63,9 @@ class BookSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     close_after_s: float = 120.0
     """How long the harm must be over."""
-    reopen_s: float = 300.0
-    """Harm of the same entry points that comes back so soon after the last end goes on with the closed incident."""
+    flapping_s: float = 1800.0
+    """The second incident of the same entry points within so long is taken for the last one that opens: harm that comes
+    back once more so soon goes on with it."""
     near_s: float = 60.0
     """Harm, alerts and incidents of related places that are no further apart in time belong together."""
     alert_near_s: float = 600.0
@@ -145,7 +148,9 @@ class IncidentBook:
     def observe(self, candidates: Sequence[Candidate], now_ns: int) -> tuple[IncidentEvent, ...]:
         """Take in what detection sees now, after every tick; opens, updates, merges and closes incidents."""
         with self._lock:
+            keys = {key for candidate in candidates for key in (candidate.key, *candidate.merged)}
             told: dict[str, list[Candidate]] = {}
+            self._settle(keys, now_ns, gone=True)
             for candidate in sorted(candidates, key=lambda c: c.onset_ns):
                 ident = self._take(candidate, now_ns)
                 if ident is not None:
@@ -153,7 +158,7 @@ class IncidentBook:
             for ident, parts in told.items():
                 if self._records[ident].state != "merged":
                     self._update(self._records[ident], together(parts), now_ns)
-            self._settle({key for c in candidates for key in (c.key, *c.merged)}, now_ns)
+            self._settle(keys, now_ns)
             self._retain(now_ns)
             return self._tell()
 
@@ -249,7 +254,7 @@ class IncidentBook:
         the last closed one of the same entry points when it has just ended."""
         places = places_of(candidate)
         entries = {breach.entry for breach in candidate.breaches}
-        near, again = self.settings.near_s * SECOND, self.settings.reopen_s * SECOND
+        near = self.settings.near_s * SECOND
         found: list[IncidentRecord] = []
         for record in self._records.values():
             end = record.ended_ns
@@ -257,13 +262,23 @@ class IncidentBook:
                 slack = near if "sli" in record.sources else self.settings.alert_near_s * SECOND
                 if end is None or candidate.onset_ns <= end + slack:
                     found.append(record)
-            elif record.state == "closed" and end is not None and not closed_by_hand(record):
-                same = entries & {breach.entry for breach in record.breaches}
-                lasting = candidate.ended_ns is None or candidate.ended_ns > end
-                if same and lasting and end <= candidate.onset_ns + near and candidate.onset_ns <= end + again:
-                    found.append(record)
+            elif self._flaps(record, candidate, entries):
+                found.append(record)
         open_ones = [record for record in found if record.state == "open"]
         return open_ones or sorted(found, key=lambda r: r.ended_ns or 0)[-1:]
+
+    def _flaps(self, record: IncidentRecord, candidate: Candidate, entries: set[Entity]) -> bool:
+        """Whether harm that comes again is one more beat of a closed incident, which was itself not the first."""
+        long, end = self.settings.flapping_s * SECOND, record.ended_ns
+        if record.state != "closed" or end is None or candidate.ended_ns is not None or closed_by_hand(record):
+            return False
+        if not (entries & entries_of(record) and end <= candidate.onset_ns <= end + long):
+            return False
+        return record.reopened > 0 or any(
+            other.id != record.id and other.ended_ns is not None and entries & entries_of(other)
+            and other.ended_ns <= record.onset_ns <= other.ended_ns + long
+            for other in self._records.values()
+        )  # fmt: skip
 
     def _from(self, candidate: Candidate, now_ns: int) -> IncidentRecord:
         return self._new(
@@ -342,14 +357,14 @@ class IncidentBook:
 
     # --- ends ---------------------------------------------------------------------------------------------
 
-    def _settle(self, keys: set[str] | None, now_ns: int) -> None:
+    def _settle(self, keys: set[str] | None, now_ns: int, *, gone: bool = False) -> None:
         """Close what has been over for long enough. `keys` are those that detection still knows of; harm that it no
-        longer tells of was last seen when the incident was."""
+        longer tells of was last seen when the incident was (`gone`: close only such)."""
         hold = self.settings.close_after_s * SECOND
         for record in self.open_incidents():
-            if "manual" in record.sources:
+            if "manual" in record.sources or (gone and keys is not None and keys & set(record.keys)):
                 continue
-            end = record.ended_ns
+            end, wait = record.ended_ns, hold
             if "sli" in record.sources and keys is not None and not keys & set(record.keys):
                 end = end or record.window.end_ns
             resolved = [alert.ends_ns or now_ns for alert in record.alerts if alert.status == "resolved"]
@@ -357,10 +372,10 @@ class IncidentBook:
                 continue
             if "sli" not in record.sources:
                 end = max(resolved, default=None)
-                hold = 0.0
+                wait = 0.0
             elif record.alerts and end is not None:
                 end = max([end, *(t for t in resolved if t <= now_ns)])
-            if end is not None and now_ns - end >= hold:
+            if end is not None and now_ns - end >= wait:
                 self._close(record, end, now_ns, None)
 
     def _close(self, record: IncidentRecord, end_ns: int, now_ns: int, note: Note | None) -> None:

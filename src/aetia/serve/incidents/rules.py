@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from aetia.detect.live import Candidate
 from aetia.model.diagnosis import SliBreach
+from aetia.model.entity import Entity
 from aetia.model.errors import UsageError
 from aetia.model.window import Window
 from aetia.serve.incidents.records import Alert, IncidentFilter, IncidentRecord, Level, Source, services_of
@@ -75,6 +76,11 @@ def level_of_alert(alert: Alert) -> Level:
 def places_of(candidate: Candidate) -> set[str]:
     """The services that a candidate's entry points belong to and reach."""
     return {*candidate.reach, *(breach.entry.service or breach.entry.name for breach in candidate.breaches)}
+
+
+def entries_of(record: IncidentRecord) -> set[Entity]:
+    """The entry points that are hurt."""
+    return {breach.entry for breach in record.breaches}
 
 
 def joined(first: Sequence[SliBreach], then: Sequence[SliBreach]) -> tuple[SliBreach, ...]:

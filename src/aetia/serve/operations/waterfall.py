@@ -110,6 +110,8 @@ def drawn(trace_id: str, trace: Trace, chosen: I64) -> Waterfall:
 
 def _orphans(trace: Trace) -> I64:
     """1 (n,) for spans that name a parent which is not there."""
-    column = trace.table.spans.column("parent_span_id").take(trace.frame.source_row)
-    named = np.array([bool(text) and not set(text) <= {"0"} for text in column.to_pylist()])
-    return (named & (trace.frame.parent < 0)).astype(np.int64)
+    tops = np.flatnonzero(trace.frame.parent < 0)
+    named = trace.table.spans.column("parent_span_id").take(trace.frame.source_row[tops]).to_pylist()
+    found = np.zeros(len(trace), np.int64)
+    found[tops] = [bool(text) and not set(text) <= {"0"} for text in named]
+    return found

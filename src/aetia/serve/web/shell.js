@@ -66,7 +66,7 @@ export function shell(main) {
     tabs,
     h("span.room"),
     indicator(),
-    timepicker(),
+    () => (path.value.startsWith("/incidents") ? null : timepicker()), // an incident has its own time
     () => (themed.value, h("button.button.bare.square", { "aria-label": dark() ? "Light theme" : "Dark theme", onclick: toggle }, icon(dark() ? "sun" : "moon"))),
     h("button.button.bare.square", { "aria-label": "Keys and help", onclick: help }, icon("help")),
   );

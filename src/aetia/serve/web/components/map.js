@@ -172,8 +172,8 @@ export function mixed(from, to, share) {
 
 /** The style, in the colours of the theme as it is now. */
 function sheet() {
-  const [card, line, ink, faint, hot, wash, cool, act, paper] = ["--card", "--line-strong", "--ink", "--ink-faint", "--hot-solid", "--hot-wash", "--cool", "--act", "--paper"].map(colour);
-  const heat = (/** @type {any} */ node) => mixed(card, hot, Math.min(0.42, (node.data("heat") ?? 0) * 0.45));
+  const [card, line, ink, faint, hot, cool, act, paper] = ["--card", "--line-strong", "--ink", "--ink-faint", "--hot-solid", "--cool", "--act", "--paper"].map(colour);
+  const heat = (/** @type {any} */ node) => mixed(card, hot, Math.min(0.12, (node.data("heat") ?? 0) * 0.12));
   return [
     {
       selector: "node",
@@ -181,15 +181,16 @@ function sheet() {
         shape: "round-rectangle", "corner-radius": 7, width: WIDTH, height: HEIGHT,
         "background-color": heat, "border-width": 1, "border-color": line,
         label: "data(label)", color: ink, "font-family": getComputedStyle(document.body).fontFamily, "font-size": 12, "line-height": 1.25,
-        "text-valign": "center", "text-halign": "center", "text-wrap": "wrap", "text-max-width": WIDTH - 12,
+        "text-valign": "center", "text-halign": "center", "text-wrap": "wrap", "text-max-width": 4 * WIDTH, // lines break where we say, names are cut before
         "transition-property": "background-color, border-color, border-width", "transition-duration": 220,
       },
     },
     { selector: "node.external", style: { "border-style": "dashed" } },
     { selector: "node.hurt", style: { "border-color": cool, "border-width": 2 } },
     { selector: "node.way", style: { "border-color": mixed(line, hot, 0.55) } },
-    { selector: "node.root", style: { "border-color": hot, "border-width": 2.5, "background-color": wash, "font-weight": 700 } },
-    { selector: "node.lit", style: { "border-color": hot, "border-width": 2.5, "background-color": wash } },
+    { selector: "node.root", style: { "border-color": hot, "border-width": 2.5, "font-weight": 700 } },
+    { selector: "node.lit", style: { "border-color": hot, "border-width": 2.5, "background-color": mixed(card, hot, 0.16) } },
+    { selector: "node.lit.root", style: { "background-color": mixed(card, hot, 0.3) } },
     { selector: "node.lit.hurt", style: { "border-color": hot } },
     { selector: "node.faint", style: { opacity: 0.42 } },
     { selector: "node.chosen", style: { "overlay-color": act, "overlay-opacity": 0.14, "overlay-padding": 5 } },

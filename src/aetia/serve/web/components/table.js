@@ -51,7 +51,7 @@ export function table({ columns, rows, key, open, sort, label, keyboard = false,
           },
         },
         columns.map((column) =>
-          h("td", { class: [column.num && "num", column.narrow] }, () => column.cell(row.value)),
+          h("td", { class: [column.num && "num", column.narrow], "data-label": column.narrow === "right" ? column.title : null }, () => column.cell(row.value)),
         ),
       );
     },

@@ -2,15 +2,25 @@
 
 import { address, post } from "../lib/api.js";
 import { h, signal } from "../lib/dom.js";
+import { ms } from "../lib/format.js";
 import { bind } from "../lib/keys.js";
+import { absolute } from "../lib/range.js";
 import { mayWrite } from "../shell.js";
 import { copyText } from "../components/copy.js";
 import { icon } from "../components/icon.js";
 import { attempt, confirm, popover, toast } from "../components/overlay.js";
+import { extent } from "./data.js";
 import { recheckAll } from "./checks.js";
 import { isOpen } from "./record.js";
 
 /** @typedef {import("./data.js").Data} Data */
+
+/** Another page with the time of the incident. @param {string} path @param {Data} data */
+function elsewhere(path, data) {
+  const [start, end] = extent(data);
+  const range = absolute(ms(start), ms(end));
+  return start ? address(path, range) : path;
+}
 
 /** @param {Data} data */
 export function actions(data) {
@@ -44,6 +54,8 @@ export function actions(data) {
       download("Report (HTML)", `${at}/diagnosis`, "html", { format: "html" }),
       download("Diagnosis (JSON)", `${at}/diagnosis`, "json"),
       h("hr"),
+      h("a.item.plain", { role: "menuitem", href: elsewhere("/explore/services", data), onclick: shut }, icon("explore"), "Explore this time"),
+      h("a.item.plain", { role: "menuitem", href: elsewhere("/compare", data), onclick: shut }, icon("compare"), "Compare in this time"),
       h("button.item", { role: "menuitem", onclick: () => { shut(); link(); } }, icon("link"), "Copy the link"),
       data.record.peek() && isOpen(/** @type {any} */ (data.record.peek())) && mayWrite.peek()
         ? h("button.item", { role: "menuitem", onclick: () => { shut(); close(); } }, icon("check"), "Close the incident")

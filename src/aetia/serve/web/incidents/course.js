@@ -36,6 +36,7 @@ export function course(diagnosis) {
     const share = typeof row?.accounts === "number" ? `${percent(row.accounts)} of its trouble comes from ${plain(hop.source, 60)}` : said ? plain(said.claim.text, 240) : `it depends on ${plain(hop.source, 60)}`;
     steps.push({ at, kind: "hop", node: hop.target, from: hop.source, text: share, evidence: hop.evidence, within: hop.onset_ns ? 0 : (row?.step_s ?? 0) * 1e9 });
   }
+  settle(steps, incident.breaches);
   for (const found of incident.breaches) {
     const node = onMap(found.entry);
     const held = steps.find((step) => step.kind === "hurt" && step.node === node);
@@ -45,6 +46,18 @@ export function course(diagnosis) {
   }
   const rank = { root: 0, hop: 1, hurt: 2 };
   return steps.map((step, index) => ({ step, index })).sort((a, b) => a.step.at - b.step.at || rank[a.step.kind] - rank[b.step.kind] || a.index - b.index).map(({ step }) => step);
+}
+
+/** Bins of time may put a hop after what follows from it: it came no later than the harm at its end, or the hops from there.
+ * @param {Step[]} steps in the order of the path @param {import("../lib/types.js").Breach[]} breaches */
+function settle(steps, breaches) {
+  /** @type {Map<string, number>} */
+  const latest = new Map();
+  for (const { entry, onset_ns } of breaches) latest.set(onMap(entry), Math.min(onset_ns, latest.get(onMap(entry)) ?? Infinity));
+  for (const step of steps.toReversed()) {
+    step.at = Math.min(step.at, latest.get(step.node) ?? Infinity);
+    if (step.from !== null) latest.set(step.from, Math.min(step.at, latest.get(step.from) ?? Infinity));
+  }
 }
 
 /** Hops as the fault went, from the roots on. @param {import("../lib/types.js").Hop[]} hops @param {Set<string>} from */

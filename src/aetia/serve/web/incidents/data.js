@@ -27,6 +27,7 @@ import { isOpen } from "./record.js";
  * @property {Signal<unknown>} error why there is nothing
  * @property {Signal<boolean>} fetched the first answers are there
  * @property {Signal<boolean>} busy an investigation is under way
+ * @property {Map<string, Signal<any>>} kept what the reader has opened and chosen, for as long as the page lives
  * @property {() => Promise<void>} reload
  * @property {() => void} watch follow the steps from now on
  */
@@ -48,34 +49,45 @@ export function incidentData(id, ended) {
     error: signal(/** @type {unknown} */ (null)),
     fetched: signal(false),
     busy: computed(() => events.value.length > 0 && events.value.at(-1)?.type !== "closed"),
+    kept: new Map(),
     reload,
     watch,
   };
   /** @type {AbortController | null} */
   let stream = null;
+  let known = -1;
 
   async function reload() {
     try {
       const record = await get(at, {}, ended); // first, so that what is not there is asked for once
-      const [diagnosis, exhibits, revisions] = await Promise.all([
-        record.diagnosis ? absent(get(`${at}/diagnosis`, {}, ended)) : null,
-        record.diagnosis ? absent(get(`${at}/exhibits`, {}, ended)) : null,
-        absent(get(`${at}/revisions`, {}, ended)),
-      ]);
+      const revision = record.diagnosis?.revision ?? 0;
+      // An open incident changes every few seconds; what was said about it only with each diagnosis.
+      const said = revision === known ? null : await answers(record);
       batch(() => {
         data.record.value = record;
-        data.diagnosis.value = diagnosis;
-        data.exhibits.value = exhibits ?? {};
-        data.revisions.value = revisions?.revisions ?? [];
+        if (said) {
+          [data.diagnosis.value, data.exhibits.value, data.revisions.value] = said;
+          known = revision;
+        }
         data.error.value = null;
         data.fetched.value = true;
       });
-      void changesAround();
+      if (said) void changesAround();
       if (data.record.peek() && isOpen(/** @type {Record} */ (data.record.peek()))) watch();
       else if (data.events.peek().length === 0 && stream === null) void journal();
     } catch (problem) {
       if (!ended.aborted) data.error.value = problem;
     }
+  }
+
+  /** @param {Record} record @returns {Promise<[Diagnosis | null, Exhibits, Summary[]]>} */
+  async function answers(record) {
+    const [diagnosis, exhibits, revisions] = await Promise.all([
+      record.diagnosis ? absent(get(`${at}/diagnosis`, {}, ended)) : null,
+      record.diagnosis ? absent(get(`${at}/exhibits`, {}, ended)) : null,
+      absent(get(`${at}/revisions`, {}, ended)),
+    ]);
+    return [diagnosis, exhibits ?? {}, revisions?.revisions ?? []];
   }
 
   async function changesAround() {
@@ -94,13 +106,20 @@ export function incidentData(id, ended) {
     if (stream !== null) return;
     stream = new AbortController();
     let revision = "";
+    /** @type {any[]} */
+    let told = [];
+    let due = 0;
     void follow(`${at}/stream`, {
       signal: stream.signal,
       state: (now) => (data.following.value = now),
       on: ({ id: key, data: event }) => {
         const mine = key.split(".")[0];
-        data.events.value = mine === revision ? [...data.events.peek(), event] : [event];
+        told = mine === revision ? [...told, event] : [event];
         revision = mine;
+        due ||= setTimeout(() => { // what comes at once is drawn at once
+          due = 0;
+          data.events.value = told;
+        }, 40);
       },
     });
   }
@@ -120,6 +139,14 @@ export function incidentData(id, ended) {
   });
   void reload();
   return data;
+}
+
+/** A choice of the reader that outlives a new diagnosis. @template T @param {Data} data @param {string} name @param {T} first
+ * @returns {Signal<T>} */
+export function kept(data, name, first) {
+  const found = data.kept.get(name) ?? signal(first);
+  data.kept.set(name, found);
+  return found;
 }
 
 /** What is not there is no failure: an incident without a diagnosis yet. @param {Promise<any>} asked */

@@ -1,12 +1,13 @@
 /** The evidence: for and against, each with the query behind it, and a button that runs it again. */
 
-import { each, effect, h, signal } from "../lib/dom.js";
+import { each, h, onEnd } from "../lib/dom.js";
 import { plain, quantity, utc, ms } from "../lib/format.js";
 import { chartOf, claim, comparison, levelWord, roots } from "../lib/words.js";
 import { badge } from "../components/badge.js";
 import { bandOf, chart } from "../components/chart.js";
 import { icon } from "../components/icon.js";
 import { checks, recheck } from "./checks.js";
+import { kept } from "./data.js";
 import { nothing, titled } from "./page.js";
 
 /** @typedef {import("./data.js").Data} Data */
@@ -28,9 +29,10 @@ export function evidence(data) {
   const causes = new Set(found.abstained === null ? roots(found).flatMap((item) => item.evidence) : []);
   const sorted = [...found.evidence].sort((a, b) => b.strength - a.strength || a.id.localeCompare(b.id));
   const groups = VIEWS.map(([key, title, fits]) => ({ key, title, items: sorted.filter((item) => fits(item, causes)) })).filter((group) => group.items.length);
-  const view = signal(groups[0]?.key ?? "");
-  const all = signal(false);
-  const open = signal(/** @type {Set<string>} */ (new Set()));
+  const view = kept(data, "evidence", groups[0]?.key ?? "");
+  if (!groups.some((group) => group.key === view.peek())) view.value = groups[0]?.key ?? "";
+  const all = kept(data, "evidence.all", false);
+  const open = kept(data, "evidence.open", /** @type {Set<string>} */ (new Set()));
   const shown = () => {
     const items = groups.find((group) => group.key === view.value)?.items ?? [];
     return all.value ? items : items.slice(0, FIRST);
@@ -68,11 +70,9 @@ function followHash(groups, view, all, open) {
     open.value = new Set([...open.peek(), id]);
     requestAnimationFrame(() => document.getElementById(id)?.scrollIntoView({ block: "center" }));
   };
-  effect(() => {
-    addEventListener("hashchange", go);
-    requestAnimationFrame(go);
-    return undefined;
-  });
+  addEventListener("hashchange", go);
+  onEnd(() => removeEventListener("hashchange", go));
+  requestAnimationFrame(go);
 }
 
 /** @param {Evidence} item @param {import("../lib/types.js").Diagnosis} found @param {Data} data

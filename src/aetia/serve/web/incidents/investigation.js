@@ -6,6 +6,7 @@ import { duration, percent, plain, plural } from "../lib/format.js";
 import { mayWrite } from "../shell.js";
 import { icon } from "../components/icon.js";
 import { attempt } from "../components/overlay.js";
+import { kept } from "./data.js";
 import { nothing, titled } from "./page.js";
 import { sceneOf } from "./scene.js";
 
@@ -14,7 +15,7 @@ const SHOWN = 8;
 
 /** @param {Data} data */
 export function investigation(data) {
-  const upto = signal(/** @type {number | null} */ (null)); // null follows the end
+  const upto = kept(data, "investigation.upto", /** @type {number | null} */ (null)); // null follows the end
   const scene = computed(() => sceneOf(data.events.value, upto.value ?? data.events.value.length));
   const total = () => data.events.value.length;
   return [

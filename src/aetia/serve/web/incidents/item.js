@@ -10,15 +10,16 @@ import { broken, isOpen, named } from "./record.js";
 
 /** @typedef {import("./record.js").Record} Record */
 
-/** @param {import("../lib/dom.js").Signal<Record>} record @param {() => boolean} chosen */
-export function item(record, chosen) {
+/** @param {import("../lib/dom.js").Signal<Record>} record @param {() => boolean} chosen
+ * @param {() => void} choose */
+export function item(record, chosen, choose) {
   const id = record.peek().id;
   return h(
     "li",
     { class: () => [record.value.severity, isOpen(record.value) ? "open" : "closed"] },
     h(
       "a.plain",
-      { href: () => linked(`/incidents/${encodeURIComponent(id)}`), tabindex: () => (chosen() ? "0" : "-1") },
+      { href: () => linked(`/incidents/${encodeURIComponent(id)}`), class: () => (chosen() ? "chosen" : ""), onfocus: choose },
       h("span.first", {}, () => severity(record.value.severity)),
       h(
         "span.what",

@@ -63,7 +63,7 @@ export function page(place) {
   effect(() => {
     at.value = Math.min(at.peek(), Math.max(shown.value.length - 1, 0));
   });
-  const list = each(() => shown.value, (record) => record.id, (record, index) => item(record, () => at.value === index.value), h("ol.incidents", { "aria-label": "Incidents" }));
+  const list = each(() => shown.value, (record) => record.id, (record, index) => item(record, () => at.value === index.value, () => (at.value = index.peek())), h("ol.incidents", { "aria-label": "Incidents" }));
   keys(list, () => shown.value, at);
 
   return h(

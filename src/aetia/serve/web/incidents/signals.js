@@ -1,9 +1,10 @@
 /** The signals that decide: broken SLIs and the evidence of the answer, against what is usual. */
 
-import { h, signal } from "../lib/dom.js";
+import { h } from "../lib/dom.js";
 import { plain } from "../lib/format.js";
 import { chartOf, claim, decisive } from "../lib/words.js";
 import { bandOf, chart } from "../components/chart.js";
+import { kept } from "./data.js";
 import { nothing, titled } from "./page.js";
 
 /** @typedef {import("./data.js").Data} Data */
@@ -17,7 +18,7 @@ export function signals(data) {
   const incident = found?.incident;
   if (!found || !incident) return null;
   const drawable = pick(found, data.exhibits.peek().timelines ?? []);
-  const all = signal(drawable.length <= FIRST);
+  const all = kept(data, "signals.all", drawable.length <= FIRST);
   return [
     titled(
       "signals",

@@ -47,7 +47,7 @@ export function spread(data) {
         "div.stage",
         {},
         graph ? () => drawn(graph, found, steps, lit, chosen, all.value, zoom) : h("p.state.slim", {}, "No call graph was recorded."),
-        steps.length > 1 ? scrubber(scale, steps, shown, at) : null,
+        steps.length > 1 ? scrubber(scale, steps, shown, at, () => (chosen.value = null)) : null,
         h("div.row.below", {}, legend(), h("span.room"), () => zoom.value),
       ),
       h("div.course", {}, () => (chosen.value ? about(chosen.value, found, graph, () => (chosen.value = null)) : words(steps, lit, at, shown))),
@@ -122,8 +122,8 @@ function scaleOf(found, steps) {
 }
 
 /** @param {{start: number, end: number}} scale @param {Step[]} steps @param {number[]} shown
- * @param {import("../lib/dom.js").Signal<number>} at */
-function scrubber(scale, steps, shown, at) {
+ * @param {import("../lib/dom.js").Signal<number>} at @param {() => void} begin */
+function scrubber(scale, steps, shown, at, begin) {
   const share = (/** @type {number} */ ns) => (ns - scale.start) / (scale.end - scale.start);
   const playing = signal(false);
   let frame = 0;
@@ -134,6 +134,7 @@ function scrubber(scale, steps, shown, at) {
   const play = () => {
     if (playing.peek()) return stop();
     playing.value = true;
+    begin();
     if (share(at.peek()) > 0.98) at.value = scale.start;
     let before = performance.now();
     const tick = (/** @type {number} */ now) => {
@@ -162,7 +163,7 @@ function scrubber(scale, steps, shown, at) {
       "div.track",
       {},
       slider,
-      h("div.ticks", { "aria-hidden": "true" }, steps.map((step, index) => h("i", { class: [step.kind, () => ""].filter((one) => typeof one === "string").join(" "), style: { left: `${share(shown[index]) * 100}%` } }))),
+      h("div.ticks", { "aria-hidden": "true" }, steps.map((step, index) => h("i", { class: step.kind, style: { left: `${share(shown[index]) * 100}%` } }))),
     ),
     h("output.small", {}, () => clock(ms(at.value))),
   );
