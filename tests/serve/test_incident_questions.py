@@ -52,6 +52,7 @@ def test_the_diagnosis_names_the_cause_in_every_form(diagnosed: Diagnosed) -> No
     found = one.get(diagnosed.path("/diagnosis"))
     assert found.headers["content-type"] == "application/json" and found.json["hypotheses"]
     root = found.json["hypotheses"][0]["entity"]["name"]
+    assert root.startswith(diagnosed.root)
     for form, kind in (("text", "text/plain"), ("markdown", "text/markdown"), ("html", "text/html")):
         page = one.get(diagnosed.path(f"/diagnosis?format={form}"))
         assert page.status == 200 and page.headers["content-type"].startswith(kind) and root in page.body.decode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gzip
 import json
 import random
@@ -21,6 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from served import JSON, PROTOBUF, Served, logs, metrics, served, spans
 
+from aetia.serve import protocol
 from aetia.serve.bodies import decompress
 from aetia.serve.problems import Refused
 
@@ -275,3 +278,38 @@ def test_nothing_that_is_sent_makes_the_server_fail(server: Served) -> None:
             packed = mutated(rng, packed)
         seen.add(server.send(path, packed, kind, content_encoding=name).status)
     assert seen <= {200, 400, 413, 415} and {200, 400, 415} <= seen
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["httptools", "h11"])
+def plain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    """A server on each of the parsers, with narrow limits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocol, "protocol_class", functools.partial(protocol.protocol_class, fast=request.param))
+        patch.setattr("aetia.serve.run.protocol_class", protocol.protocol_class)
+        with served(tmp_path_factory.mktemp("plain") / "data", SMALL) as one:
+            yield one
+
+
+def test_both_parsers_keep_a_connection_and_bound_its_heads(plain: Served) -> None:
+    body = spans(2)
+    head = f"POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: {PROTOBUF}\r\n"
+    with socket.create_connection((plain.host, plain.port), timeout=10) as line:
+        for _ in range(3):
+            line.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+            assert line.recv(2000).startswith(b"HTTP/1.1 200")
+        line.sendall(b"POST /v1/traces HTTP/1.1\r\nhos")  # the next head is never finished
+        assert line.recv(100) == b""
+    with socket.create_connection((plain.host, plain.port), timeout=10) as line, contextlib.suppress(OSError):
+        for number in range(300):
+            line.sendall(b"GET / HTTP/1.1\r\n" if not number else b"x-%d: " % number + b"y" * 1000 + b"\r\n")
+        assert line.recv(2000)[:12] in (b"HTTP/1.1 431", b"HTTP/1.1 400")
+        assert line.recv(100) == b""
+
+
+def test_an_early_answer_does_not_break_what_is_still_being_sent(plain: Served) -> None:
+    with socket.create_connection((plain.host, plain.port), timeout=10) as line:
+        line.sendall(b"POST /v1/traces HTTP/1.1\r\nhost: evil.example\r\ncontent-length: 200000\r\n\r\n")
+        assert line.recv(2000).startswith(b"HTTP/1.1 403")
+        line.sendall(b"x" * 200_000)
+        line.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert line.recv(2000).startswith(b"HTTP/1.1 200")

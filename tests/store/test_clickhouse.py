@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from battery import CHECKS, EMPTY_CHECKS, Check
-from stored_samples import NASTY, Sample, empty, sample
+from stored_samples import NASTY, WINDOW, Sample, Tables, edge_tables, empty, simulated_tables
 
 pytest.importorskip("chdb", reason="chdb (ClickHouse in process) is not installed")
 
@@ -24,6 +24,7 @@ from clickhouse_tables import TABLES, Chdb, carried, exporter_rows, metric_rows
 from aetia.ingest import values
 from aetia.ingest.otel_clickhouse import OtelClickHouseReader
 from aetia.model.errors import StoreError
+from aetia.model.stored import SIGNALS
 from aetia.model.window import Window
 from aetia.store import _clickhouse_schema as ch
 from aetia.store._clickhouse_http import http_address
@@ -33,7 +34,12 @@ from aetia.store.clickhouse import ClickHouseBackend, clickhouse_backend, http_e
 
 @functools.cache
 def carried_sample() -> Sample:
-    return carried(sample())
+    """A smaller sample than the embedded store is asked about: hundreds of different statements are planned anew."""
+    simulated, edges = simulated_tables(rate=1.5, services=6), edge_tables()
+    tables: Tables = {
+        signal: pa.concat_tables([simulated[signal], edges[signal]]).unify_dictionaries() for signal in SIGNALS
+    }
+    return carried(Sample(tables, WINDOW))
 
 
 @pytest.fixture(scope="module")

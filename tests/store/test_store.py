@@ -195,6 +195,15 @@ def test_a_store_whose_compaction_is_behind_refuses(tmp_path: Path) -> None:
         fill(store, range(60, 61))
 
 
+def test_many_small_requests_weigh_more_than_their_bytes(tmp_path: Path) -> None:
+    """A start reads them again one by one."""
+    with Store.open(tmp_path, settings=changed(QUIET, hot_bytes=1 << 20)) as store:
+        with pytest.raises(StoreFull, match="behind"):
+            for first in range(0, 5000, 50):
+                fill(store, range(first, first + 50), 1)
+        assert store.stats().journal_bytes < 1 << 18
+
+
 def test_a_closed_store_says_so(store: Store) -> None:
     store.close()
     store.close()

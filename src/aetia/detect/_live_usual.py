@@ -135,8 +135,8 @@ def slot_of(time_ns: int) -> int:
 
 
 def blocks_of(data: Entries, harmed: Sequence[Window]) -> Iterator[tuple[str, Block]]:
-    """The whole blocks of five minutes of some requests, per entry point with ten requests or more, in order of time; those
-    that touch a harmed window are left out."""
+    """The whole blocks of five minutes of some requests, per entry point with ten requests or more, in order of time;
+    those that touch a harmed window are left out."""
     first = -(-int(data.bin_start_ns[0]) // BLOCK_NS)
     count = int(data.bin_start_ns[-1]) // BLOCK_NS - first
     place = data.time_ns // BLOCK_NS - first

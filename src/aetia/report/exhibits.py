@@ -44,6 +44,9 @@ class GraphEdge:
     calls: int
     spread: bool = False
     backwards: bool = True
+    failed_before: float | None = None
+    failed: float | None = None
+    """Share of the calls that failed, in the baseline and in the incident; None where none was recorded as a span."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +79,7 @@ class ExampleTrace:
     start_ns: int
     duration_ns: int
     errors: int
+    trace_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,9 +125,11 @@ def call_graph(diagnosis: Diagnosis, view: View, limit: int = GRAPH_NODES) -> Ca
     position = {name: index for index, name in enumerate(chosen)}
     nodes = _nodes(chosen, diagnosis, view, hops=hops, roots=set(roots), entries=entries)
     edges: list[GraphEdge] = []
+    failing = _failing_calls(view)
     for (caller, callee), count in sorted(calls.items()):
         if caller in position and callee in position:
             back, forth = (callee, caller) in hops, (caller, callee) in hops
+            before, now = failing.get((caller, callee), (None, None))
             edges.append(
                 GraphEdge(
                     caller=position[caller],
@@ -131,6 +137,8 @@ def call_graph(diagnosis: Diagnosis, view: View, limit: int = GRAPH_NODES) -> Ca
                     calls=count,
                     spread=back or forth,
                     backwards=back,
+                    failed_before=before,
+                    failed=now,
                 )
             )
     drawn = {frozenset((chosen[edge.caller], chosen[edge.callee])) for edge in edges if edge.spread}
@@ -149,6 +157,25 @@ def _calls(view: View) -> dict[tuple[str, str], int]:
         pair = names[caller], names[callee]
         found[pair] = found.get(pair, 0) + count
     return found
+
+
+def _failing_calls(view: View) -> dict[tuple[str, str], tuple[float | None, float | None]]:
+    """Share of failed calls per (caller, callee), in the baseline and in the incident, of calls whose callee has
+    spans."""
+    spans, names = view.spans, view.names.services
+    rows = np.flatnonzero((spans.parent >= 0) & (spans.service >= 0))
+    caller, callee = spans.service[spans.parent[rows]].astype(np.int64), spans.service[rows].astype(np.int64)
+    crossing = (caller != callee) & (caller >= 0)
+    rows, key = rows[crossing], (caller * len(names) + callee)[crossing]
+    pairs, code = np.unique(key, return_inverse=True)
+    shares: list[list[float | None]] = []
+    for mask in view.span_masks:
+        inside = mask[rows]
+        count = np.bincount(code[inside], minlength=len(pairs))
+        failed = np.bincount(code[inside & spans.error[rows]], minlength=len(pairs))
+        shares.append([f / n if n else None for f, n in zip(failed.tolist(), count.tolist(), strict=True)])
+    found = zip(pairs.tolist(), *shares, strict=True)
+    return {(names[pair // len(names)], names[pair % len(names)]): (before, now) for pair, before, now in found}
 
 
 def _graph_name(entity: object) -> str | None:
@@ -319,7 +346,14 @@ def _example(kind: Literal["bad", "good"], view: View, top: int, blamed: set[str
         start_ns=start,
         duration_ns=int(max(spans.duration_ns[top], ends.max() - start, 1)),
         errors=int(spans.error[rows].sum()),
+        trace_id=_trace_id(view, top),
     )
+
+
+def _trace_id(view: View, row: int) -> str:
+    """Of the trace that a span belongs to; empty where the table has none."""
+    column = view.facts.telemetry.spans.column("trace_id")
+    return column[int(view.spans.source_row[row])].as_py() or "" if len(view.spans.source_row) else ""
 
 
 def _in_tree_order(spans: SpanFrame, rows: I64) -> list[int]:

@@ -28,6 +28,7 @@ from aetia.serve.incidents import IncidentBook, IncidentEvent
 from aetia.serve.notify.outbox import Outbox
 from aetia.serve.notify.places import make_places
 from aetia.serve.notify.teller import Teller
+from aetia.serve.ownsignals import SERVICE
 from aetia.serve.sources import Sources
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Live:
         self._thread = threading.Thread(target=self._run, name="aetia-live", daemon=True)
         self._endings = ExitStack()
         self._opened_s: dict[str, float] = {}
+        self._watches_itself = state.config.server.watch_itself
 
     def start(self) -> None:
         state = self._state
@@ -96,7 +98,8 @@ class Live:
         if self._sli is None:
             return
         if signal == "spans":
-            self._sli.add(table)
+            # The server's own requests are no users' requests: a page that asks for what is not there hurts nobody.
+            self._sli.add(table.filter(pc.field("service") != SERVICE) if self._watches_itself else table)
         else:
             self._sli.alive()
 
@@ -156,7 +159,7 @@ class Live:
 
 def _between(table: pa.Table, window: Window) -> pa.Table:
     time = pc.field("time").cast(pa.int64())
-    return table.filter((time >= window.start_ns) & (time < window.end_ns))
+    return table.filter((time >= window.start_ns) & (time < window.end_ns) & (pc.field("service") != SERVICE))
 
 
 def make_live(state: ServeState) -> Live:

@@ -16,58 +16,99 @@ TOO_LARGE = (
 )
 
 
-def protocol_class(*, head_bytes: int, head_seconds: float) -> type[asyncio.Protocol]:
-    """The faster of the installed protocols, bounded."""
-    if importlib.util.find_spec("httptools") is not None:
-        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as Parser
-    else:
-        from uvicorn.protocols.http.h11_impl import H11Protocol as Parser  # type: ignore[assignment]
-    base: Any = Parser
+def protocol_class(*, head_bytes: int, head_seconds: float, fast: bool = True) -> type[asyncio.Protocol]:
+    """The faster of the installed protocols, bounded; without `fast` the one that is always there. What h11 reads of a
+    head is bounded by its own `h11_max_incomplete_event_size`."""
+    if fast and importlib.util.find_spec("httptools") is not None:
+        return _httptools(head_bytes, head_seconds)
+    return _h11(head_seconds)
 
-    class Bounded(base):
-        """Counts what arrives while no request is under way; each head gets its own time."""
 
-        def __init__(self, *args: Any, **named: Any) -> None:
-            super().__init__(*args, **named)
-            self._head, self._late = 0, cast("asyncio.TimerHandle | None", None)
+class _Patience:
+    """Closes a connection whose head does not come in time. Mixed into a protocol of uvicorn."""
 
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    head_seconds: float
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    _late: asyncio.TimerHandle | None = None
+
+    def _expect_head(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(self.head_seconds, self._gave_up)
+
+    def _head_came(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _gave_up(self) -> None:
+        self._late = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+def _httptools(head_bytes: int, seconds: float) -> type[asyncio.Protocol]:
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+    class Bounded(_Patience, HttpToolsProtocol):
+        """The parser says where heads begin and end; what arrives in between is counted."""
+
+        head_seconds = seconds
+        _in_head, _head = False, 0
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             self._expect_head()
 
         def data_received(self, data: bytes) -> None:
-            before = self.cycle
-            if self._waits_for_head():
-                if self._late is None:
-                    self._expect_head()
+            if self._in_head:
                 self._head += len(data)
+                if self._head > head_bytes:
+                    self.transport.write(TOO_LARGE)
+                    self.transport.close()
+                    return
             super().data_received(data)
-            if self.cycle is not before:
-                self._head_came()
-            elif self._head > head_bytes and self._waits_for_head() and not self.transport.is_closing():
-                self.transport.write(TOO_LARGE)
-                self.transport.close()
+
+        def on_message_begin(self) -> None:
+            self._in_head, self._head = True, 0
+            self._expect_head()
+            super().on_message_begin()
+
+        def on_headers_complete(self) -> None:
+            self._in_head = False
+            self._head_came()
+            super().on_headers_complete()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._head_came()
             super().connection_lost(exc)
 
-        def _waits_for_head(self) -> bool:
-            return self.cycle is None or self.cycle.response_complete
+    return cast("type[asyncio.Protocol]", Bounded)
 
-        def _expect_head(self) -> None:
-            self._head = 0
-            self._late = self.loop.call_later(head_seconds, self._gave_up)
 
-        def _head_came(self) -> None:
-            self._head = 0
-            if self._late is not None:
-                self._late.cancel()
-                self._late = None
+def _h11(seconds: float) -> type[asyncio.Protocol]:
+    import h11
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
-        def _gave_up(self) -> None:
-            self._late = None
-            if self._waits_for_head() and not self.transport.is_closing():
-                self.transport.close()
+    class Bounded(_Patience, H11Protocol):
+        """A head is awaited while the client is idle."""
+
+        head_seconds = seconds
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._expect_head()
+
+        def data_received(self, data: bytes) -> None:
+            before: Any = self.cycle
+            super().data_received(data)
+            if self.conn.their_state is not h11.IDLE or self.cycle is not before:
+                self._head_came()
+            else:
+                self._expect_head()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._head_came()
+            super().connection_lost(exc)
 
     return cast("type[asyncio.Protocol]", Bounded)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import multiprocessing
 import os
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     pass
 
 log = logging.getLogger(__name__)
-GRACE_S = 20
-"""Seconds that requests in flight get when the server ends."""
+GRACE_S, KEEP_ALIVE_S = 20, 30
+"""Seconds that requests in flight get when the server ends, and that an idle connection stays open."""
 FORCED = 130
 
 
@@ -84,6 +85,7 @@ def serve(config: Config, folder: Path, *, store_url: str = "", say: Callable[[s
     with running(config, folder, store_url=store_url) as (server, state, bound):
         for sentence in greeting(state, store_url):
             say(sentence)
+        gc.freeze()  # modules and tables that stay: no pass looks at them again
         server.run(sockets=[bound])
     return 0
 
@@ -112,7 +114,8 @@ def _uvicorn(config: Config, app: Any, tls: ssl.SSLContext | None) -> uvicorn.Co
     return uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, proxy_headers=False, ws="none", lifespan="on",
         http=protocol_class(head_bytes=limits.head_kib * 1024, head_seconds=limits.header_seconds),
-        limit_concurrency=limits.connections, timeout_keep_alive=30, timeout_graceful_shutdown=GRACE_S,
+        h11_max_incomplete_event_size=limits.head_kib * 1024, limit_concurrency=limits.connections,
+        timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=GRACE_S,
         ssl_context_factory=None if tls is None else lambda _config, _default: tls,
     )  # fmt: skip
 

@@ -164,9 +164,9 @@ class Catalog:
             return tuple(self._segments)
 
     def hot_bytes(self) -> int:
-        """Journal that is not compacted yet."""
+        """Journal that is not compacted yet; many small requests weigh more than a few large ones."""
         with self._lock:
-            return sum(segment.file.length for segment in self._segments)
+            return sum(segment.weight for segment in self._segments)
 
     # ---- parts ------------------------------------------------------------------------------------------
 

@@ -20,6 +20,9 @@ from aetia.store.segments import SegmentFile
 pc: Any = pyarrow.compute
 _SMALL_ROWS = 16_384
 _MERGED_CHUNKS = 16
+REQUEST_BYTES = 1536
+"""What a request costs beside its bytes, in bytes that cost as much: decoding 50,000 requests of one span takes 0.9 s
+of CPU time, 50,000 spans in 100 requests 0.2 s."""
 Integers = NDArray[np.int64]
 
 
@@ -66,6 +69,11 @@ class HotSegment:
     """How often compaction of this segment failed."""
     skipped: list[int] = field(default_factory=list[int])
     """Offsets of records that are in the file but not in the store: what an earlier segment held already."""
+
+    @property
+    def weight(self) -> int:
+        """What a start would have to do to read the segment again, in bytes of large requests."""
+        return self.file.length + self.requests * REQUEST_BYTES
 
     def add(self, signal: Signal, chunk: Chunk) -> None:
         self.chunks[signal].append(chunk)

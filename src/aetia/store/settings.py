@@ -20,8 +20,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Bodies that share one fsync."""
     segment_bytes: int = 64 * MIB
     segment_seconds: float = 30.0
-    """A segment of the journal is closed at this size or age, and then compacted."""
-    hot_bytes: int = 192 * MIB
+    """A segment of the journal is closed at this size or age, and then compacted. Each request counts for 1.5 KiB
+    more than its bytes."""
+    hot_bytes: int = 160 * MIB
     """Journal that waits for compaction; beyond it `append` raises StoreFull. It bounds the memory of the hot tables
     and the time of a start."""
     dedupe_seconds: float = 3600.0

@@ -165,8 +165,8 @@ class Writer:
                     self._changed.notify_all()
 
     def _due(self, segment: HotSegment) -> bool:
-        file = segment.file
-        return file.length >= self._settings.segment_bytes or file.age_seconds >= self._settings.segment_seconds
+        old = segment.file.age_seconds >= self._settings.segment_seconds
+        return old or segment.weight >= self._settings.segment_bytes
 
     def _take(self) -> list[_Item]:
         """All that waits, up to the size of a group; waits itself until there is something to do."""

@@ -1,7 +1,7 @@
 /** When the fault reached whom, read off the diagnosis: the course that the map plays. */
 
 import { percent, plain } from "../lib/format.js";
-import { breach, roots } from "../lib/words.js";
+import { breach, LIKELY, roots } from "../lib/words.js";
 
 /** @typedef {import("../lib/types.js").Diagnosis} Diagnosis */
 /** @typedef {{at: number, kind: "root" | "hop" | "hurt", node: string, from: string | null, text: string,
@@ -23,7 +23,7 @@ export function course(diagnosis) {
   for (const item of roots(diagnosis)) {
     const at = Math.min(item.onset_ns ?? incident.onset_ns, incident.onset_ns);
     reached.set(onMap(item.entity), at);
-    steps.push({ at, kind: "root", node: onMap(item.entity), from: null, text: `${plain(item.entity.name, 80)}: it began here`, evidence: item.evidence[0] ?? null, within: 0 });
+    steps.push({ at, kind: "root", node: onMap(item.entity), from: null, text: (item.probability ?? 1) < LIKELY ? "the first suspect" : "it began here", evidence: item.evidence[0] ?? null, within: 0 });
   }
   for (const hop of inOrder(diagnosis.propagation, new Set(reached.keys()))) {
     const rows = evidence.get(hop.evidence ?? "")?.result?.rows;

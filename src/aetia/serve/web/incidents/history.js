@@ -66,7 +66,7 @@ function changes(data) {
     "ol.timeline",
     {},
     rows.toReversed().map((row) =>
-      h("li", {}, h("span.at", {}, when(row.time_ns, { day: false })), h("div", {}, h("p.row", {}, badge(plain(row.kind, 20), "change"), h("span.strong", {}, plain(row.service ?? "", 80))), h("p.soft", {}, plain(row.description ?? "", 240)), h("p.small.faint", {}, row.time_ns <= onset ? `${duration(onset - row.time_ns)} before users were hurt` : `${duration(row.time_ns - onset)} after`))),
+      h("li", {}, h("span.at", {}, when(row.time_ns, { day: false })), h("div", {}, h("p.row", {}, badge(plain(row.kind, 20), "change"), h("span.strong", {}, plain(row.service ?? "", 80))), h("p.soft", {}, plain(row.description ?? "", 240)), h("p.small.faint", {}, Math.abs(onset - row.time_ns) < 1e9 ? "as users were hurt" : row.time_ns < onset ? `${duration(onset - row.time_ns)} before users were hurt` : `${duration(row.time_ns - onset)} after`))),
     ),
   );
 }

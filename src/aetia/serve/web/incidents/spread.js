@@ -3,7 +3,7 @@
 import { effect, h, onEnd, signal } from "../lib/dom.js";
 import { clock, duration, ms, percent, plain, plural } from "../lib/format.js";
 import { bind } from "../lib/keys.js";
-import { roots } from "../lib/words.js";
+import { LIKELY, roots } from "../lib/words.js";
 import { icon } from "../components/icon.js";
 import { map } from "../components/map.js";
 import { when } from "../components/time.js";
@@ -68,10 +68,11 @@ function drawn(graph, found, steps, lit, chosen, all, zoom) {
   /** @type {Map<string, number>} */
   const likely = new Map();
   for (const item of found.hypotheses) if (!likely.has(onMap(item.entity))) likely.set(onMap(item.entity), item.probability ?? 0);
+  const unsure = Math.max(0, ...roots(found).map((item) => item.probability ?? 1)) < LIKELY;
   const nodes = kept.map((node) => ({
     id: node.name,
     label: node.name,
-    note: note(node),
+    note: note(node, unsure),
     heat: likely.get(node.name) ?? node.probability ?? 0,
     marks: [],
   }));
@@ -83,7 +84,7 @@ function drawn(graph, found, steps, lit, chosen, all, zoom) {
   const picture = map({ nodes, edges, label: `Map of ${nodes.length} services; the fault went ${path.join(", then ") || "nowhere that was seen"}.`, pick: (id) => (chosen.value = id) });
   effect(() => {
     const reached = steps.slice(0, lit.value);
-    const hot = new Set(reached.map((step) => step.node));
+    const hot = new Set(reached.filter((step) => step.kind !== "hurt").map((step) => step.node));
     const gone = new Set(reached.filter((step) => step.from).map((step) => `${step.from}>${step.node}`));
     /** @type {Map<string, string[]>} */
     const marks = new Map();
@@ -107,9 +108,9 @@ function drawn(graph, found, steps, lit, chosen, all, zoom) {
   return picture.node;
 }
 
-/** @param {import("../lib/types.js").GraphNode} node */
-function note(node) {
-  return [node.root ? "root cause" : "", node.probability !== null && node.probability >= 0.01 ? percent(node.probability) : "", node.entry ? "users hurt" : "", node.external ? "external" : ""].filter(Boolean).slice(0, 2).join(" · ");
+/** @param {import("../lib/types.js").GraphNode} node @param {boolean} unsure */
+function note(node, unsure) {
+  return [node.root ? (unsure ? "first suspect" : "root cause") : "", node.probability !== null && node.probability >= 0.01 ? percent(node.probability) : "", node.entry ? "users hurt" : "", node.external ? "external" : ""].filter(Boolean).slice(0, 2).join(" · ");
 }
 
 /** The time that the scrubber covers: a little before the fault until all steps were seen.
@@ -188,7 +189,7 @@ function words(steps, lit, at, shown) {
             { onclick: () => (at.value = shown[index]) },
             h("span.at", { title: step.within ? `known to ${duration(step.within)}` : null }, index === 0 ? when(step.at, { day: false }) : step.at - first < 5e8 ? "at once" : `+${duration(Math.round((step.at - first) / 1e8) * 1e8)}`),
             h("span.who", {}, plain(step.node, 60)),
-            h("span.said", {}, step.kind === "root" ? "it began here" : step.text),
+            h("span.said", {}, step.text),
           ),
           step.evidence ? h("a.small", { href: `#${step.evidence}`, "aria-label": `Evidence about ${plain(step.node, 60)}` }, "evidence") : null,
         ),
