@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from starlette.requests import Request
@@ -37,7 +37,7 @@ def describe(operations: Iterable[Operation]) -> dict[str, Any]:
     types: list[Any] = [item.params for item in held]
     types += [item.answer for item in held if item.answer not in PLAIN]
     types.append(ErrorAnswer)
-    schemas, components = msgspec.json.schema_components(types, ref_template=REF)
+    schemas, components = _even(msgspec.json.schema_components(types, ref_template=REF))
     params = dict(zip((item.name for item in held), schemas, strict=False))
     answers = dict(zip((item.name for item in held if item.answer not in PLAIN), schemas[len(held) :], strict=False))
     paths: dict[str, dict[str, Any]] = {}
@@ -143,6 +143,20 @@ def _plain(schema: dict[str, Any]) -> dict[str, Any]:
 def _resolved(schema: Mapping[str, Any], components: Mapping[str, Any]) -> Mapping[str, Any]:
     reference = schema.get("$ref")
     return components[reference.rpartition("/")[2]] if isinstance(reference, str) else schema
+
+
+def _even(value: Any) -> Any:
+    """The same with tuples of one kind as lists of a fixed length, which every reader of schemas knows."""
+    if isinstance(value, dict):
+        held = {key: _even(item) for key, item in cast("dict[str, Any]", value).items()}
+        first = held.get("prefixItems")
+        if first and all(item == first[0] for item in first):
+            del held["prefixItems"]
+            held["items"] = first[0]
+        return held
+    if isinstance(value, list | tuple):
+        return [_even(item) for item in cast("list[Any]", value)]
+    return value
 
 
 def _used(start: Any, components: Mapping[str, Any]) -> set[str]:

@@ -17,7 +17,8 @@ _BUCKETS_PER_DOUBLING = 35
 _STEP_NS = 10_000_000_000
 REACH_NS = 300_000_000_000
 """A parent is looked for among spans that began at most so long before or after their child."""
-BUCKET = f"if(duration_ns > 0, toInt32(floor(log2(duration_ns) * {_BUCKETS_PER_DOUBLING})), -1)"
+# Both sides of a condition may be computed: profiles can switch the short circuit off.
+BUCKET = f"if(duration_ns > 0, toInt32(floor(log2(greatest(duration_ns, 1)) * {_BUCKETS_PER_DOUBLING})), -1)"
 COUNTED = "count() AS n, countIf(status = 'error') AS e, min(duration_ns) AS lo, max(duration_ns) AS hi"
 TIER = "multiIf(kind IN ('server', 'consumer'), 1, parent_span_id = '', 2, kind NOT IN ('client', 'producer'), 3, 4)"
 """Requests of a service are its spans of the first tier that it has; the fourth has none."""
@@ -141,7 +142,7 @@ def heat_map(ask: Asker, window: Window, step_ns: int, service: str | None, name
     rows: list[tuple[Any, ...]] = []
     if bins and ask.schema().has(ch.TRACES):
         params: dict[str, Any] = within(window)
-        bucket = "if(duration_ns > 0, greatest(toInt32(floor(4 * log2(duration_ns / 1e6))), -40), -40)"
+        bucket = "if(duration_ns > 0, greatest(toInt32(floor(4 * log2(greatest(duration_ns, 1) / 1e6))), -40), -40)"
         counted = "count() AS n, countIf(status = 'error') AS e"
         kept = _binned(ask, params, (start, step_ns), service, name, bucket, counted)
         rows = ask.rows(f"SELECT bin, b, sum(n), sum(e) FROM ({kept}) GROUP BY bin, b", params)

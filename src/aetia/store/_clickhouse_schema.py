@@ -114,7 +114,7 @@ def status_code(raw: str) -> str:
     written = "'^(?i:http[ /]?(?:[0-9.]+ )?|status[ =:]?)?([0-9]{1,3})(?:[.]0+)?(?:[ \\\\t].*)?$'"
     digits = f"extract(code, {written})"
     named = translated("lower(replaceAll(replaceAll(code, '_', ''), ' ', ''))", GRPC_NUMBERS)
-    other = let("d", digits, f"if(d != '', toString(toUInt16(d)), {named})")
+    other = let("d", digits, f"if(d != '', toString(toUInt16OrZero(d)), {named})")
     return let("code", raw, f"if(code = '' OR match(code, '^(0|[1-9][0-9]{{0,2}})$'), code, {other})")
 
 

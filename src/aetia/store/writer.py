@@ -20,7 +20,7 @@ from aetia.model.errors import IngestError, StoreError, StoreFull
 from aetia.model.stored import Signal
 from aetia.store.catalog import Catalog
 from aetia.store.decoding import Batch, Decoder
-from aetia.store.hot import Chunk, HotSegment, chunks_of
+from aetia.store.hot import REQUEST_BYTES, Chunk, HotSegment, chunks_of
 from aetia.store.journal import RECORD_BYTES, Kind, digest_of
 from aetia.store.seen import Seen
 from aetia.store.segments import SegmentFile
@@ -95,7 +95,8 @@ class Writer:
 
     def append(self, signal: Signal, kind: Kind, body: bytes) -> Future[Receipt]:
         """Queue a request. Raises StoreFull when there is no room or the disk refuses, StoreError when closed."""
-        if self._catalog.hot_bytes() + self._queued_bytes > self._settings.hot_bytes:
+        waiting = self._queued_bytes + len(self._queue) * REQUEST_BYTES
+        if self._catalog.hot_bytes() + waiting > self._settings.hot_bytes:
             raise StoreFull("Compaction is behind by more than the store may hold in memory; send again later.", 2.0)
         item = _Item(signal, kind, body, time.time_ns(), Future())
         size = len(body) + RECORD_BYTES

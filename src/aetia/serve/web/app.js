@@ -11,8 +11,14 @@ import { login } from "./login.js";
 const ROUTES = [
   { pattern: "/incidents", load: () => import("./incidents/list.js") },
   { pattern: "/incidents/:id", load: () => import("./incidents/page.js") },
-  { pattern: "/explore/*", load: () => import("./explore/index.js") },
-  { pattern: "/compare/*", load: () => import("./compare/index.js") },
+  { pattern: "/explore", load: () => import("./explore/home.js") },
+  { pattern: "/explore/services", load: () => import("./explore/services.js") },
+  { pattern: "/explore/services/:name", load: () => import("./explore/service.js") },
+  { pattern: "/explore/traces", load: () => import("./explore/traces.js") },
+  { pattern: "/explore/traces/:id", load: () => import("./explore/trace/page.js") },
+  { pattern: "/explore/logs", load: () => import("./explore/logs.js") },
+  { pattern: "/explore/metrics", load: () => import("./explore/metrics.js") },
+  { pattern: "/compare", load: () => import("./compare/index.js") },
 ];
 
 function start() {
