@@ -145,7 +145,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         one = stack.enter_context(served(Path(folder) / "data", {}))
         one.send("/v1/traces", spans(200, attributes={"http.route": "/pay"}))
-        one.send("/v1/traces", trace([("front", "GET /", -1, 0, 9), ("pay", "POST /pay", 0, 1, 7)], b"\x5b" * 16)[1])
+        one.send(
+            "/v1/traces",
+            trace(
+                [("front", "GET /", -1, 0, 9), ("pay", "POST /pay", 0, 1, 7)],
+                bytes.fromhex("5b8aa5a2d2c872e8321cf37308d69df2"),
+            )[1],
+        )
         one.send("/v1/logs", logs("paid 5 euro", "no money"))
         began = time.monotonic()
         seen = fuzz_receiver(one, given.receiver, given.seed)

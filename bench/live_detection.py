@@ -9,8 +9,8 @@ virtual time through `LiveSli` and `IncidentBook`.
 Faults: one each, struck after 7 minutes for 3 minutes, with 5 minutes of recovery. The delay counts from the end of the
 first broken request of the change point in the affected entry points' requests (what users felt, not when the fault
 struck) to the time of the tick that opened the incident. Faults that users did not feel (by the simulator's own
-account) count as healthy time. Healthy hours: night and day within hours, ramps, surges of three times the load, deploys,
-backups and noise; anything that opens is false.
+account) are listed as absorbed. Healthy hours: night and day within hours, ramps, surges of three times the load,
+deploys, backups and noise; anything that opens is false.
 """
 
 from __future__ import annotations
@@ -157,7 +157,8 @@ def watch(name: str, plan: Plan, counter: SliCounter, verbose: bool) -> Outcome:
 
 def told(record: IncidentRecord, plan: Plan) -> str:
     broken = [
-        f"{b.entry.name}:{b.sli}:{b.statistic} {b.baseline:.3g}->{b.incident:.3g} ({b.affected}/{b.requests}) p={b.p_value:.1g}"
+        f"{b.entry.name}:{b.sli}:{b.statistic} {b.baseline:.3g}->{b.incident:.3g} "
+        f"({b.affected}/{b.requests}) p={b.p_value:.1g}"
         for b in record.breaches
     ]
     onset = (record.onset_ns - plan.scenario.start_ns) / SECOND
@@ -257,7 +258,8 @@ def judge_fault(plan: Plan, counter: SliCounter, out: Outcome, tally: Tally) -> 
     tally.onset_off.append((first.onset_ns - base) / SECOND - broken)
     if first.ended_ns:
         tally.end_off.append((first.ended_ns - base) / SECOND - QUIET_S - FAULT_S)
-    return f"{out.name:24s} delay {delay:5.1f} s onset {tally.onset_off[-1]:+6.1f} s, incidents {len(later)}, {first.state}, {shown}"
+    found = f"{len(later)} incidents, {first.state}, {shown}"
+    return f"{out.name:24s} delay {delay:5.1f} s onset {tally.onset_off[-1]:+6.1f} s, {found}"
 
 
 def hindsight(plan: Plan) -> bool:
@@ -311,8 +313,8 @@ def healthy_case(number: int, hours: float, seed: int) -> tuple[Plan, SliCounter
                   "log_noise": len(system.services)}.get(kind, len(system.instances))  # fmt: skip
         confounders.append(
             Confounder(
-                kind=kind, target=int(rng.integers(places)), start_s=float(start), duration_s=float(rng.uniform(20, 300)),
-                size=float(size),
+                kind=kind, target=int(rng.integers(places)), start_s=float(start),
+                duration_s=float(rng.uniform(20, 300)), size=float(size),
             )  # type: ignore[arg-type]
         )  # fmt: skip
     load = Load(rate=rate, swing=0.1, noise=float(rng.uniform(0.02, 0.1)))

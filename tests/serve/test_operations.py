@@ -263,6 +263,10 @@ def test_incidents_are_opened_noted_merged_and_closed(shop: Served) -> None:
     assert shop.post(f"/api/v1/incidents/{one['id']}/close", {"note": "fixed"}).json["state"] == "closed"
     assert shop.get(f"/api/v1/incidents/{one['id']}").json["state"] == "closed"
     assert shop.post(f"/api/v1/incidents/{one['id']}/close", {}).status == 400
+    told = shop.get(f"/api/v1/incidents/{one['id']}/events").json["events"]
+    assert [row["what"] for row in told] == ["opened", "noted", "updated", "noted", "closed"] and told[-1][
+        "state"
+    ] == "closed"
     past = shop.post("/api/v1/incidents", {"title": "last night", "start": "-2h", "end": "-1h"}).json
     assert past["state"] == "closed" and past["window"][1] < time.time_ns() - 3500 * 10**9
     assert shop.get("/api/v1/incidents/i-20200101-000000-0000").status == 404

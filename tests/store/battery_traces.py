@@ -75,7 +75,7 @@ def traces_are_found_and_ordered(backend: Backend, sample: Sample) -> None:
     orders: tuple[TraceOrder, ...] = ("newest", "slowest", "errors")
     for number, filters in enumerate(FILTERS):
         for window in windows(sample)[: 6 if number < 2 else 1]:
-            for order in orders:
+            for order in orders if number < 4 else orders[number % 3 :][:1]:
                 expected = _expected_traces(sample, window, filters, order)
                 got = backend.traces(window, filters=filters, order=order, limit=10_000)
                 assert [{name: getattr(row, name) for name in row.__struct_fields__} for row in got.rows] == expected, (
@@ -89,7 +89,7 @@ def pages_of_traces_follow_one_another(backend: Backend, sample: Sample) -> None
     for order in ("newest", "slowest", "errors"):
         for filters in (FILTERS[0], FILTERS[9]):
             whole = backend.traces(sample.window, filters=filters, order=order, limit=10_000).rows
-            size = max(len(whole) // 7, 1)
+            size = max(-(-len(whole) // 7), 1)
             pages, cursor = list[Any](), ""
             for _ in range(10):
                 page = backend.traces(sample.window, filters=filters, order=order, limit=size, cursor=cursor)

@@ -128,15 +128,21 @@ class Chdb:
 # ---- stored rows as they look to a decoder ----------------------------------------------------------------
 
 
-def carried(sample: Sample) -> Sample:
+def carried(sample: Sample, *, named: bool = False) -> Sample:
     """The sample with attributes and resources that carry what the store derives from them (service, instance,
-    version, environment, peer, code), derived anew: rows that OTLP could have brought."""
+    version, environment, peer, code), derived anew: rows that OTLP could have brought. With `named` every row has a
+    service, as it is where SDKs are configured."""
+    some = {"service": "named"} if named else {}
+
+    def given(signal: Signal) -> list[dict[str, Any]]:
+        return [row if row["service"] else row | some for row in _rows(sample.tables[signal])]
+
     tables: Tables = dict(sample.tables)
-    spans = [_carried_span(row) for row in _rows(sample.tables["spans"])]
+    spans = [_carried_span(row) for row in given("spans")]
     tables["spans"] = _table("spans", spans)
-    lines = [_carried_log(row) for row in _rows(sample.tables["logs"])]
+    lines = [_carried_log(row) for row in given("logs")]
     tables["logs"] = _table("logs", lines + [line for span in spans for line in _exception_lines(span)])
-    tables["metrics"] = _table("metrics", [_carried_point(row) for row in _rows(sample.tables["metrics"])])
+    tables["metrics"] = _table("metrics", [_carried_point(row) for row in given("metrics")])
     return Sample(tables, sample.window)
 
 

@@ -33,13 +33,13 @@ from aetia.store.clickhouse import ClickHouseBackend, clickhouse_backend, http_e
 
 
 @functools.cache
-def carried_sample() -> Sample:
+def carried_sample(*, named: bool = True) -> Sample:
     """A smaller sample than the embedded store is asked about: hundreds of different statements are planned anew."""
     simulated, edges = simulated_tables(rate=1.5, services=6), edge_tables()
     tables: Tables = {
         signal: pa.concat_tables([simulated[signal], edges[signal]]).unify_dictionaries() for signal in SIGNALS
     }
-    return carried(Sample(tables, WINDOW))
+    return carried(Sample(tables, WINDOW), named=named)
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,11 @@ def engine() -> Iterator[Chdb]:
 @pytest.fixture(scope="module")
 def filled(engine: Chdb) -> ClickHouseBackend:
     return engine.backend("filled", carried_sample().tables)
+
+
+@pytest.fixture(scope="module")
+def unnamed(engine: Chdb) -> ClickHouseBackend:
+    return engine.backend("unnamed", carried_sample(named=False).tables)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +77,19 @@ def _name(check: Any) -> str:
 @pytest.mark.parametrize("check", CHECKS, ids=_name)
 def test_it_answers_as_a_plain_reading_of_the_rows(check: Check, filled: ClickHouseBackend) -> None:
     check(filled, carried_sample())
+
+
+ABOUT_SERVICES = [
+    check
+    for check in CHECKS
+    if check.__name__
+    in ("services_have_their_requests", "bodies_are_counted", "metrics_are_listed", "the_topology_has_every_call_once")
+]
+
+
+@pytest.mark.parametrize("check", ABOUT_SERVICES, ids=_name)
+def test_rows_without_a_service_are_those_of_their_resource(check: Check, unnamed: ClickHouseBackend) -> None:
+    check(unnamed, carried_sample(named=False))
 
 
 @pytest.mark.parametrize("check", EMPTY_CHECKS, ids=_name)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from aetia.serve.problems import STATUS, ErrorAnswer, Problem, Refused
+from aetia.serve.problems import STATUS, ErrorAnswer, Refused
 
 JSON = "application/json"
 PROTOBUF = "application/x-protobuf"
@@ -87,9 +87,3 @@ def problem_schema() -> dict[int, str]:
     for kind, status in STATUS.items():
         reasons.setdefault(status, []).append(kind)
     return {status: " or ".join(f"`{kind}`" for kind in kinds) for status, kinds in sorted(reasons.items())}
-
-
-__all__ = [
-    "JSON", "PROTOBUF", "Problem", "compressed", "encoded", "json_response", "media_type", "problem_response",
-    "problem_schema", "refused_response", "status_response",
-]  # fmt: skip

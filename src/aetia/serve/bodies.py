@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
@@ -159,6 +159,3 @@ def _unzstd(body: bytes, most: int) -> bytes:
 
 def _too_large(most: int, what: str = "") -> Refused:
     return Refused("too_large", f"the {what}body is larger than {most} bytes; send smaller batches.")
-
-
-BodyStream = AsyncGenerator[bytes, None]

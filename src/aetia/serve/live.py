@@ -28,7 +28,6 @@ from aetia.serve.incidents import IncidentBook, IncidentEvent
 from aetia.serve.notify.outbox import Outbox
 from aetia.serve.notify.places import make_places
 from aetia.serve.notify.teller import Teller
-from aetia.serve.ownsignals import SERVICE
 from aetia.serve.sources import Sources
 
 if TYPE_CHECKING:
@@ -49,7 +48,6 @@ class Live:
         self._thread = threading.Thread(target=self._run, name="aetia-live", daemon=True)
         self._endings = ExitStack()
         self._opened_s: dict[str, float] = {}
-        self._watches_itself = state.config.server.watch_itself
 
     def start(self) -> None:
         state = self._state
@@ -71,9 +69,12 @@ class Live:
         self._thread.start()
 
     def close(self) -> None:
-        """End the loop, then what it feeds."""
+        """End the loop, keep what it learned, then end what it feeds."""
         self._stop.set()
         self._thread.join(10.0)
+        if self._sli is not None:
+            sli = self._sli
+            self._guarded(lambda: sli.save(time.time_ns()))
         self._endings.close()
 
     def _notify(self) -> None:
@@ -98,8 +99,7 @@ class Live:
         if self._sli is None:
             return
         if signal == "spans":
-            # The server's own requests are no users' requests: a page that asks for what is not there hurts nobody.
-            self._sli.add(table.filter(pc.field("service") != SERVICE) if self._watches_itself else table)
+            self._sli.add(table)
         else:
             self._sli.alive()
 
@@ -159,7 +159,7 @@ class Live:
 
 def _between(table: pa.Table, window: Window) -> pa.Table:
     time = pc.field("time").cast(pa.int64())
-    return table.filter((time >= window.start_ns) & (time < window.end_ns) & (pc.field("service") != SERVICE))
+    return table.filter((time >= window.start_ns) & (time < window.end_ns))
 
 
 def make_live(state: ServeState) -> Live:

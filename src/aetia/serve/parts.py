@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from aetia.model.errors import ServeError
 from aetia.serve.config import Config, store_settings
 from aetia.serve.live import make_live
+from aetia.serve.mcp import mount as mcp
 from aetia.serve.operations.export import SCRATCH
 from aetia.serve.state import ServeState, make_state
 
@@ -34,6 +35,7 @@ def opened(config: Config, folder: Path, url: str, *, store_url: str = "") -> Ge
         live = make_live(state)
         stack.callback(live.close)
         live.start()
+        mcp.mount(state)
         yield state
 
 

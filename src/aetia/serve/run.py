@@ -5,7 +5,6 @@ The port is bound before the folder is taken, so that the folder's lock names th
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import gc
@@ -18,7 +17,8 @@ import ssl
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -30,9 +30,6 @@ from aetia.serve.protocol import protocol_class
 from aetia.serve.security.origins import is_loopback
 from aetia.serve.state import ServeState, needs_no_login
 from aetia.serve.ticking import ticking
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 GRACE_S, KEEP_ALIVE_S = 20, 30
@@ -179,7 +176,7 @@ def _check_tokens(config: Config, state: ServeState) -> None:
 
 def greeting(state: ServeState, store_url: str = "") -> Iterator[str]:
     """What is said at the start: where, what and who."""
-    yield f"serving {state.url} (pages, API, OTLP/HTTP), data in {store_url or state.folder}"
+    yield f"serving {state.url} (pages, API, OTLP/HTTP), data in {_shown(store_url) or state.folder}"
     if state.local:
         yield "no login: only this machine can reach it"
     else:
@@ -191,6 +188,7 @@ def greeting(state: ServeState, store_url: str = "") -> Iterator[str]:
         yield "secrets in attributes and log bodies are stored as they come (redaction is off)"
 
 
-def run_forever(server: Server, bound: socket.socket) -> None:
-    """For a thread: the event loop of a server until `server.should_exit`."""
-    asyncio.run(server.serve(sockets=[bound]))
+def _shown(url: str) -> str:
+    """An address without the password in it."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,6 +91,3 @@ def make_state(
         sessions=Sessions(tokens, config.server.session_hours), logins=FailedLogins(limits.logins_per_minute),
         pool=QueryPool(limits.query_threads, limits.query_queue), hub=Hub(limits.streams), watch=Watch(), **more,
     )  # fmt: skip
-
-
-Headers = Mapping[str, str]

@@ -15,7 +15,7 @@ import pyarrow as pa
 from aetia.model.errors import UsageError
 from aetia.model.window import Window
 from aetia.store._clickhouse_http import Execute
-from aetia.store._clickhouse_schema import COLUMNS_SQL, LOGS, TRACES, UNNAMED, Schema
+from aetia.store._clickhouse_schema import COLUMNS_SQL, NAMED_TABLES, UNNAMED, Schema
 from aetia.store.backend import Filter
 
 MOST_ROWS, MOST_BINS = 10_000, 10_000
@@ -50,8 +50,10 @@ class Asker:
 
     def _unnamed(self, tables: Mapping[str, Any]) -> frozenset[str]:
         """The tables with rows that have no service; the sort key finds these at once."""
-        asked = [f"SELECT '{name}' FROM {name} WHERE {UNNAMED} LIMIT 1" for name in (TRACES, LOGS) if name in tables]
-        return frozenset(row[0] for sql in asked for row in self.rows(sql, {}))
+        asked = [
+            f"(SELECT '{name}' AS found FROM {name} WHERE {UNNAMED} LIMIT 1)" for name in NAMED_TABLES if name in tables
+        ]
+        return frozenset(row[0] for row in self.rows(" UNION ALL ".join(asked), {})) if asked else frozenset()
 
     def table(self, sql: str, params: Mapping[str, Any]) -> pa.Table:
         return self._execute(sql, params)

@@ -30,7 +30,8 @@ def points(schema: ch.Schema, fields: Iterable[str], *, name: str | None = None,
             continue
         where = ch.bounds("TimeUnix")
         if service:
-            where += f" AND (ServiceName = {{service:String}} OR {ch.UNNAMED})"
+            unnamed = f" OR {ch.UNNAMED}" if table in schema.unnamed else ""
+            where += f" AND (ServiceName = {{service:String}}{unnamed})"
         if name is not None:
             where += " AND MetricName = {name:String}" if plain else " AND MetricName IN ({name:String}, {stem:String})"
         branches.append(_branch(schema, table, _expanded(schema, table), wanted, where))
@@ -49,7 +50,7 @@ def _branch(schema: ch.Schema, table: str, made: dict[str, str], wanted: list[st
     """One table's points of one kind: expressions of its columns over `FIELDS`, and `join`, an array to take apart."""
     place = {
         "time_ns": ch.nanoseconds("TimeUnix", schema.tables[table]["TimeUnix"]),
-        "service": f"if({ch.UNNAMED}, {ch.workload()}, toString(ServiceName))",
+        "service": ch.service(schema, table),
         "instance": ch.first("ResourceAttributes", semconv.INSTANCE_KEYS),
         "node": ch.first("ResourceAttributes", semconv.NODE_KEYS),
         "name": "toString(MetricName)", "unit": "MetricUnit", "labels": _labels(schema, table, made.get("label", "")),

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from aetia.model.window import Window
 from aetia.store._duck_question import Question, checked_limit, is_text
 from aetia.store._duck_red import cells, requests_of
-from aetia.store._duck_sql import CELL_COLUMNS
+from aetia.store._duck_sql import CELL_COLUMNS, FAILED
 from aetia.store.backend import Cohorts, Selection, ValueCount
 
 COLUMNS = (
     "service", "instance", "name", "kind", "status", "status_code", "status_message", "peer", "scope", "version",
     "environment",
 )  # fmt: skip
+MOST_SPANS = 500_000
+_SLICES = 5
 _MOST_KEYS = 10_000
 _MOST_VALUES = 1_000_000
 
 
 def cohorts(question: Question, chosen: Selection, most_keys: int, most_values: int) -> Cohorts:
-    """One pass over the requests, whose attributes are unnested; values beyond the limits stay in the database."""
+    """One pass over the requests, whose attributes are unnested; values beyond the limits stay in the database.
+
+    Unpacking attributes costs about a microsecond a stored span of any service, so of a window with very many spans
+    only the times are read in which most of the selection is.
+    """
     checked_limit(most_keys, _MOST_KEYS)
     checked_limit(most_values, _MOST_VALUES)
-    _keep_requests(question, chosen)
+    looked_at = _times(question, chosen)
+    _keep_requests(question, chosen, looked_at)
     inside, outside = question.one(
         "SELECT count(*) FILTER (WHERE inside), count(*) FILTER (WHERE NOT inside) FROM requests"
     )
     rows = question.fetch(_counts(most_keys, most_values))
     values: list[ValueCount] = []
     absent: dict[str, tuple[int, int]] = {}
-    truncated = False
+    truncated = looked_at != [chosen.window]
     for key, value, ins, outs, with_in, with_out, different, keys in rows:
         if key not in absent:
             values += _absent(absent)
@@ -42,27 +52,54 @@ def _absent(missing: dict[str, tuple[int, int]]) -> list[ValueCount]:
     ]
 
 
-def _keep_requests(question: Question, chosen: Selection) -> None:
-    """The table `requests`: columns, attributes and `inside` of the requests of both cohorts."""
-    service = "" if chosen.service is None else is_text(question, "service", chosen.service)
+def _times(question: Question, chosen: Selection) -> list[Window]:
+    """The window of the selection, or those slices of it that hold most of what is inside, oldest first."""
+    window = chosen.window
+    spans = question.one(f"SELECT count(*) FROM {question.rows('spans', '1 AS one', window)}")[0]
+    if spans <= MOST_SPANS:
+        return [window]
+    slices = -(-spans * _SLICES // MOST_SPANS)
+    width = -(-(window.end_ns - window.start_ns) // slices)
+    condition = is_text(question, "service", chosen.service) if chosen.service is not None else ""
+    source = question.rows("spans", f"{CELL_COLUMNS}, ({_inside(question, chosen)}) AS inside", window, condition)
+    most = question.fetch(
+        f"SELECT (t - {window.start_ns}) // {width} AS slice FROM {source} WHERE {_requests(question, chosen)} "
+        f"GROUP BY slice ORDER BY count(*) FILTER (WHERE inside) DESC, slice LIMIT {_SLICES}"
+    )
+    starts = [window.start_ns + row[0] * width for row in sorted(most)]
+    return [Window(start, min(start + width, window.end_ns)) for start in starts]
+
+
+def _requests(question: Question, chosen: Selection) -> str:
+    """The condition on cells that they are requests of the service (and operation)."""
     where = requests_of(question, cells(question, chosen.window, chosen.service))
-    if chosen.name is not None:
-        where += f" AND name = {question.bind(chosen.name)}"
+    return where if chosen.name is None else f"{where} AND name = {question.bind(chosen.name)}"
+
+
+def _inside(question: Question, chosen: Selection) -> str:
     took = "coalesce(duration_ns, 0) / 1e6"
     inside = f"{took} >= {question.bind(float(chosen.low_ms))}"
     if chosen.high_ms is not None:
         inside += f" AND {took} < {question.bind(float(chosen.high_ms))}"
-    if chosen.failed is not None:
-        inside += f" AND coalesce(status = 'error', false) = {question.bind(chosen.failed)}"
-    hot = ""
-    if question.snapshot.hot["spans"].num_rows:
-        served = question.rows("spans", f"{CELL_COLUMNS}, hot_row", chosen.window, service, parts=[])
-        found = question.arrays(f"SELECT hot_row FROM {served} WHERE {where} ORDER BY hot_row")
-        hot = question.full("spans", found["hot_row"])
+    return inside if chosen.failed is None else f"{inside} AND {FAILED} = {question.bind(chosen.failed)}"
+
+
+def _keep_requests(question: Question, chosen: Selection, times: Sequence[Window]) -> None:
+    """The table `requests`: columns, attributes and `inside` of the requests of both cohorts."""
+    service = "" if chosen.service is None else is_text(question, "service", chosen.service)
+    where = _requests(question, chosen)
     plain = ", ".join(f"coalesce({name}, '') AS {name}" for name in COLUMNS)
-    columns = f"{plain}, coalesce(parent_span_id, '') = '' AS root, attributes, ({inside}) AS inside"
-    source = question.rows("spans", columns, chosen.window, service, within=hot)
-    question.run(f"CREATE TEMP TABLE requests AS SELECT * EXCLUDE (root) FROM {source} WHERE {where}")
+    columns = f"{plain}, coalesce(parent_span_id, '') = '' AS root, attributes, ({_inside(question, chosen)}) AS inside"
+    relations: list[str] = []
+    for window in times:
+        hot = ""
+        if question.snapshot.hot["spans"].num_rows:
+            served = question.rows("spans", f"{CELL_COLUMNS}, hot_row", window, service, parts=[])
+            found = question.arrays(f"SELECT hot_row FROM {served} WHERE {where} ORDER BY hot_row")
+            hot = question.full("spans", found["hot_row"])
+        relations.append(question.rows("spans", columns, window, service, within=hot))
+    every = " UNION ALL ".join(f"FROM {relation}" for relation in relations)
+    question.run(f"CREATE TEMP TABLE requests AS SELECT * EXCLUDE (root) FROM ({every}) WHERE {where}")
 
 
 def _counts(most_keys: int, most_values: int) -> str:

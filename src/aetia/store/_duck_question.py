@@ -7,17 +7,16 @@ a caller travels as a parameter.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from aetia.model.errors import UsageError
+from aetia.model.errors import StoreError, UsageError
 from aetia.model.stored import SIGNALS, STORED, Signal
 from aetia.model.window import Window
 from aetia.store._duck_engine import Engine
@@ -53,9 +52,10 @@ class Snapshot(Protocol):
 
 
 class Reading(Protocol):
-    """A store that gives snapshots."""
+    """A store that gives snapshots, and leaves a file out of further ones that cannot be read."""
 
     def reading(self, window: Window | None = None, signals: Sequence[Signal] = SIGNALS) -> Any: ...
+    def exclude(self, path: Path, problem: str) -> None: ...
 
 
 class Question:
@@ -184,14 +184,34 @@ class Question:
         return name
 
 
-@contextmanager
-def asked(
+Answer = TypeVar("Answer")
+
+
+def ask(
     engine: Engine, store: Reading, window: Window | None, signals: Sequence[Signal],
-    ready: Mapping[str, int] = MappingProxyType({}),
-) -> Generator[Question]:  # fmt: skip
-    """A question about some signals in a window, with what the store holds now. `ready`: the counted parts."""
-    with store.reading(window, signals) as snapshot, engine.cursor() as cursor:
-        yield Question(cursor, snapshot, ready)
+    answer: Callable[[Question], Answer], ready: Mapping[str, int] = MappingProxyType({}),
+) -> Answer:  # fmt: skip
+    """The answer from what the store holds now; `ready` are the counted parts. A part file that cannot be read is left
+    out of the store, and the question asked again."""
+    left_out: set[Path] = set()
+    while True:
+        with store.reading(window, signals) as snapshot:
+            paths = [part.path for signal in signals for part in snapshot.parts[signal]]
+            try:
+                with engine.cursor() as cursor:
+                    return answer(Question(cursor, snapshot, ready))
+            except StoreError as error:
+                bad = named_in(error, paths)
+                if bad is None or bad in left_out:
+                    raise
+                left_out.add(bad)
+                store.exclude(bad, f"cannot be read: {error}")
+
+
+def named_in(error: StoreError, paths: Iterable[Path]) -> Path | None:
+    """The file that an error of DuckDB is about, if it is one of these."""
+    told = str(error.__cause__)
+    return next((path for path in paths if str(path) in told), None)
 
 
 def _both(one: str, other: str) -> str:

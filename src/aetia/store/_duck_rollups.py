@@ -15,13 +15,14 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from types import MappingProxyType
 
 import duckdb
 
-from aetia.model.errors import AetiaError
+from aetia.model.errors import AetiaError, StoreError
 from aetia.store._duck_engine import CACHE_VERSION, Engine
-from aetia.store._duck_question import Part, Reading
+from aetia.store._duck_question import Part, Reading, named_in
 from aetia.store._duck_sql import CALL_COLUMNS, CELL_COLUMNS, REACH_NS, STEP_NS, TRACE_COLUMNS, calls, traces_of
 
 MOST_OPERATIONS = 50_000
@@ -92,6 +93,12 @@ class Rollups:
                 self.catch_up()
             self._wake.wait(_WAIT_S)
 
+    def waiting(self) -> int:
+        """Parts that are not counted yet."""
+        with self._store.reading(None, ("spans",)) as snapshot:
+            paths = {str(part.path) for part in snapshot.parts["spans"] if part.rows}
+        return len(paths - self.ready.keys() - self._skipped)
+
     def catch_up(self) -> int:
         """Counts what is not counted yet and forgets what has gone; returns the number of parts counted."""
         done = 0
@@ -101,9 +108,19 @@ class Rollups:
                 if self._closed:
                     return done
                 if path not in self.ready and path not in self._skipped:
-                    done += self._count(part, parts)
+                    done += self._try_to_count(part, parts)
             self._forget(set(self.ready) - parts.keys())
         return done
+
+    def _try_to_count(self, part: Part, parts: Mapping[str, Part]) -> int:
+        try:
+            return self._count(part, parts)
+        except StoreError as error:
+            # Its rows are read as rows from now on; where the file is bad, the question that finds it leaves it out.
+            self._skipped.add(str(part.path))
+            if (bad := named_in(error, [Path(path) for path in parts])) is not None:
+                self._store.exclude(bad, f"cannot be read: {error}")
+            return 0
 
     def _count(self, part: Part, parts: Mapping[str, Part]) -> int:
         """All counts of one part, in one transaction; 0 when it is left to be read as rows."""

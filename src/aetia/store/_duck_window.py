@@ -7,7 +7,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute
 
-from aetia.model.stored import SIGNALS, Signal
+from aetia.model.stored import SIGNALS, STORED, Signal
 from aetia.model.tables import ANALYSIS_COLUMNS, Telemetry
 from aetia.model.window import Window
 from aetia.store._duck_question import Question
@@ -47,5 +47,15 @@ def telemetry(question: Question, window: Window, most_spans: int) -> Telemetry:
     for signal in SIGNALS:
         columns = ", ".join(ANALYSIS_COLUMNS[signal])
         source = question.rows(signal, columns, window, drawn[signal])
-        tables[signal] = question.arrow(f"SELECT {columns} FROM {source} ORDER BY time")
+        tables[signal] = _encoded(signal, question.arrow(f"SELECT {columns} FROM {source} ORDER BY time"))
     return replace(Telemetry(), **tables, sampled=share)
+
+
+def _encoded(signal: Signal, table: pa.Table) -> pa.Table:
+    """The columns of few words as dictionaries: a third of the memory, and what the analysis makes of them anyway."""
+    for number, field in enumerate(table.schema):
+        stored = STORED[signal].field(field.name)
+        if pa.types.is_dictionary(stored.type):
+            words = table.column(number).dictionary_encode().unify_dictionaries()
+            table = table.set_column(number, field.name, words)
+    return table

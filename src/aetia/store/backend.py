@@ -243,7 +243,9 @@ class Cohorts(msgspec.Struct, frozen=True, kw_only=True):
     """The material of a comparison: sizes of the two cohorts and the counts of their values.
 
     Keys with values come by how many rows have them, then by name; values of a key by how many rows have them, then by
-    text; last of a key, where there are any, the rows that lack it. `truncated`: there were more keys or values."""
+    text; last of a key, where there are any, the rows that lack it. `truncated`: there were more keys or values,
+    or so many spans in the window (500,000 at least) that only times were looked at in which most of the selection
+    is."""
 
     inside: int
     outside: int

@@ -5,17 +5,16 @@ Every question sees one snapshot, in which each acknowledged row is exactly once
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from aetia.model.stored import SIGNALS
+from aetia.model.stored import SIGNALS, Signal
 from aetia.model.tables import Telemetry
 from aetia.model.window import Window
 from aetia.store import _duck_cohorts, _duck_edges, _duck_lines, _duck_points, _duck_red, _duck_traces, _duck_window
 from aetia.store._duck_engine import Engine
-from aetia.store._duck_question import Question, Reading, asked
+from aetia.store._duck_question import Answer, Question, Reading, ask
 from aetia.store._duck_rollups import Rollups
 from aetia.store.backend import (
     Aggregate,
@@ -66,48 +65,49 @@ class DuckBackend:
         `background`, answers are the same and slower."""
         return self._rollups.catch_up()
 
-    def _about_spans(self, window: Window | None) -> AbstractContextManager[Question]:
-        return asked(self._engine, self._store, window, ("spans",), self._rollups.ready)
+    def uncounted(self) -> int:
+        """How many part files of spans wait to be counted."""
+        return self._rollups.waiting()
+
+    def _ask(
+        self, window: Window | None, signals: Sequence[Signal], answer: Callable[[Question], Answer]
+    ) -> Answer:  # fmt: skip
+        return ask(self._engine, self._store, window, signals, answer, self._rollups.ready)
 
     def extents(self) -> tuple[Extent, ...]:
-        with asked(self._engine, self._store, None, SIGNALS) as question:
-            return _duck_window.extents(question)
+        return self._ask(None, SIGNALS, _duck_window.extents)
 
     def services(self, window: Window, limit: int = 1000) -> tuple[ServiceRow, ...]:
-        with self._about_spans(window) as question:
-            return _duck_red.services(question, window, limit)
+        return self._ask(window, ("spans",), lambda question: _duck_red.services(question, window, limit))
 
     def operations(self, window: Window, service: Text = None, limit: int = 200) -> tuple[OperationRow, ...]:
-        with self._about_spans(window) as question:
-            return _duck_red.operations(question, window, service, limit)
+        return self._ask(window, ("spans",), lambda question: _duck_red.operations(question, window, service, limit))
 
     def red(self, window: Window, step_ns: int, service: Text = None, name: Text = None) -> Series:
-        with self._about_spans(window) as question:
-            return _duck_red.red(question, window, step_ns, service, name)
+        return self._ask(window, ("spans",), lambda question: _duck_red.red(question, window, step_ns, service, name))
 
     def topology(self, window: Window, limit: int = 2000) -> tuple[EdgeRow, ...]:
         around = _duck_edges.around(window)
-        with self._about_spans(around) as question:
-            return _duck_edges.topology(question, window, limit)
+        return self._ask(around, ("spans",), lambda question: _duck_edges.topology(question, window, limit))
 
     def traces(
         self, window: Window, *, filters: Sequence[Filter] = (), order: TraceOrder = "newest", limit: int = 50,
         cursor: str = "",
     ) -> Traces:  # fmt: skip
-        with self._about_spans(window) as question:
-            return _duck_traces.traces(question, window, filters, order, limit, cursor)
+        return self._ask(
+            window, ("spans",), lambda question: _duck_traces.traces(question, window, filters, order, limit, cursor)
+        )
 
     def trace(self, trace_id: str, *, limit: int = 10_000) -> Spans:
-        with self._about_spans(None) as question:
-            return _duck_traces.trace(question, trace_id, limit)
+        return self._ask(None, ("spans",), lambda question: _duck_traces.trace(question, trace_id, limit))
 
     def trace_table(self, trace_id: str) -> Telemetry:
-        with self._about_spans(None) as question:
-            return Telemetry(spans=_duck_traces.trace_table(question, trace_id))
+        return self._ask(
+            None, ("spans",), lambda question: Telemetry(spans=_duck_traces.trace_table(question, trace_id))
+        )
 
     def logs(self, window: Window, *, filters: Sequence[Filter] = (), limit: int = 100, cursor: str = "") -> Logs:
-        with asked(self._engine, self._store, window, ("logs",)) as question:
-            return _duck_lines.logs(question, window, filters, limit, cursor)
+        return self._ask(window, ("logs",), lambda question: _duck_lines.logs(question, window, filters, limit, cursor))
 
     def bodies(
         self, window: Window, before: Window | None = None, *, service: Text = None, limit: int = 10_000
@@ -115,38 +115,42 @@ class DuckBackend:
         both = window if before is None else Window(
             min(window.start_ns, before.start_ns), max(window.end_ns, before.end_ns)
         )  # fmt: skip
-        with asked(self._engine, self._store, both, ("logs",)) as question:
-            return _duck_lines.bodies(question, window, before, service, limit)
+        return self._ask(both, ("logs",), lambda question: _duck_lines.bodies(question, window, before, service, limit))
 
     def metric_names(self, window: Window, *, service: Text = None, limit: int = 500) -> tuple[MetricRow, ...]:
-        with asked(self._engine, self._store, window, ("metrics",)) as question:
-            return _duck_points.metric_names(question, window, service, limit)
+        return self._ask(
+            window, ("metrics",), lambda question: _duck_points.metric_names(question, window, service, limit)
+        )
 
     def metric(
         self, window: Window, name: str, *, step_ns: int, service: Text = None, aggregate: Aggregate = "avg",
         limit: int = 50,
     ) -> tuple[MetricSeries, ...]:  # fmt: skip
-        with asked(self._engine, self._store, window, ("metrics",)) as question:
-            return _duck_points.metric(question, window, name, step_ns, service, aggregate, limit)
+        return self._ask(
+            window,
+            ("metrics",),
+            lambda question: _duck_points.metric(question, window, name, step_ns, service, aggregate, limit),
+        )
 
     def heat_map(self, window: Window, step_ns: int, *, service: Text = None, name: Text = None) -> HeatMap:
-        with self._about_spans(window) as question:
-            return _duck_red.heat_map(question, window, step_ns, service, name)
+        return self._ask(
+            window, ("spans",), lambda question: _duck_red.heat_map(question, window, step_ns, service, name)
+        )
 
     def cohorts(self, chosen: Selection, *, most_keys: int = 60, most_values: int = 50) -> Cohorts:
-        with self._about_spans(chosen.window) as question:
-            return _duck_cohorts.cohorts(question, chosen, most_keys, most_values)
+        return self._ask(
+            chosen.window, ("spans",), lambda question: _duck_cohorts.cohorts(question, chosen, most_keys, most_values)
+        )
 
     def changes(self, window: Window, limit: int = 1000) -> tuple[ChangeRow, ...]:
-        with asked(self._engine, self._store, window, ("changes",)) as question:
-            return _duck_lines.changes(question, window, limit)
+        return self._ask(window, ("changes",), lambda question: _duck_lines.changes(question, window, limit))
 
     def attribute_keys(
         self, window: Window, signal: Literal["spans", "logs"] = "spans", limit: int = 500
     ) -> tuple[str, ...]:
-        with asked(self._engine, self._store, window, (signal,), self._rollups.ready) as question:
-            return _duck_lines.attribute_keys(question, window, signal, limit)
+        return self._ask(
+            window, (signal,), lambda question: _duck_lines.attribute_keys(question, window, signal, limit)
+        )
 
     def telemetry(self, window: Window, *, most_spans: int = 1_000_000) -> Telemetry:
-        with asked(self._engine, self._store, window, SIGNALS) as question:
-            return _duck_window.telemetry(question, window, most_spans)
+        return self._ask(window, SIGNALS, lambda question: _duck_window.telemetry(question, window, most_spans))

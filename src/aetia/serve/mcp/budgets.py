@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from aetia.model.journal import ToolAnswer, ToolCall, ToolError
 from aetia.reason.deadlines import Pace
@@ -23,43 +22,38 @@ PLANNED = 4
 MOST_SESSIONS, FORGET_AFTER_S = 1000, 600.0
 
 
-@dataclass(slots=True)
-class _Session:
-    ends: float
-    deadline_s: float
-
-
 class Budgets:
     """Latencies of all tools and the sessions of all callers."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._pace, self._clock = Pace(), clock
-        self._sessions: OrderedDict[tuple[str, str], _Session] = OrderedDict()
+        self._sessions: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._kinds: set[str] = set()
 
-    def begin(self, who: str, session: str, deadline_s: float | None) -> float | None:
-        """Seconds left to a session; None for a call without one. `deadline_s` counts from now, when it is given."""
+    def begin(self, who: str, session: str, deadline_s: float | None) -> tuple[float, int] | None:
+        """Seconds left and calls still planned; None without session and deadline. `deadline_s` counts from now."""
         now = self._clock()
         if not session:
-            return deadline_s
+            return None if deadline_s is None else (deadline_s, 1)
         key = (who, session)
-        held = self._sessions.get(key)
-        if held is None or deadline_s is not None or held.ends + FORGET_AFTER_S < now:
-            length = DEFAULT_S if deadline_s is None else deadline_s
-            held = self._sessions[key] = _Session(now + length, length)
+        ends = self._sessions.get(key)
+        if ends is None or deadline_s is not None or ends + FORGET_AFTER_S < now:
+            ends = self._sessions[key] = now + (DEFAULT_S if deadline_s is None else deadline_s)
         self._sessions.move_to_end(key)
         while len(self._sessions) > MOST_SESSIONS:
             self._sessions.popitem(last=False)
-        return held.ends - now
+        return ends - now, PLANNED
 
-    def allot(self, kind: str, left_s: float | None, most_s: float) -> float:
-        """Seconds that a call may take. Raises Refused (deadline) for one that would not end in the time left."""
-        if left_s is None:
+    def allot(self, kind: str, left: tuple[float, int] | None, most_s: float) -> float:
+        """Seconds that a call may take, of what `begin` says is left. Raises Refused (deadline) for one that would not
+        end in time."""
+        if left is None:
             return most_s
+        left_s, planned = left
         p95 = self._pace.p95(f"tool {kind}")
         if left_s <= 0 or (p95 is not None and p95 > left_s):
             raise Refused("deadline", self._why(kind, left_s, p95), retry_after_s=0.0, try_=self._instead(left_s))
-        return min(most_s, self._pace.allotment(f"tool {kind}", left_s, PLANNED))
+        return min(most_s, self._pace.allotment(f"tool {kind}", left_s, planned))
 
     def took(self, kind: str, seconds: float, *, timed_out: bool = False) -> None:
         """Remember the latency of an answer, or that there was none in so long."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
 
-from aetia.serve.incidents.records import IncidentFilter, IncidentRecord, Level, Source, State
+from aetia.serve.incidents.files import EVENTS
+from aetia.serve.incidents.records import IncidentEvent, IncidentFilter, IncidentRecord, Level, Source, State, What
 from aetia.serve.operations._asking import Cursor, Instant, Name, WindowParams, window_of
 from aetia.serve.operations.registry import operation
 from aetia.serve.problems import Refused
@@ -17,6 +20,7 @@ from aetia.serve.security.identity import caller
 if TYPE_CHECKING:
     from aetia.serve.state import ServeState
 
+EARLIER_EVENTS = "events.1.jsonl"
 IncidentId = Annotated[str, Meta(min_length=1, max_length=80, description="id of the incident")]
 Words = Annotated[str, Meta(max_length=10_000)]
 
@@ -63,6 +67,28 @@ class MergeIncidentParams(IncidentParams, frozen=True, kw_only=True):
 
 class NoteIncidentParams(IncidentParams, frozen=True, kw_only=True):
     text: Annotated[str, Meta(min_length=1, max_length=10_000, description="what to remember")]
+
+
+class EventsParams(IncidentParams, frozen=True, kw_only=True):
+    limit: Annotated[int, Meta(ge=1, le=1000, description="most events, the latest")] = 200
+
+
+class EventRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that happened to an incident, and what it was after it. `number` counts the events of all incidents."""
+
+    number: int
+    at_ns: int
+    what: What
+    state: State
+    severity: Level
+    title: str
+
+
+class EventsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened to one incident, in order."""
+
+    events: tuple[EventRow, ...]
+    truncated: bool
 
 
 @operation(path="/incidents", scope="read", summary="Incidents", example={"state": ["open"]})
@@ -120,3 +146,33 @@ def merge_incident(state: ServeState, params: MergeIncidentParams) -> IncidentRe
 def note_incident(state: ServeState, params: NoteIncidentParams) -> IncidentRecord:
     """It appears with the name of whoever wrote it."""
     return state.incidents().note(params.incident_id, params.text, time.time_ns(), by=caller.get().name)
+
+
+@operation(path="/incidents/{incident_id}/events", scope="read", summary="What happened to an incident",
+           example={"incident_id": "i-20261121-174502-3f2a"})  # fmt: skip
+def incident_events(state: ServeState, params: EventsParams) -> EventsAnswer:
+    """Opened, updated, diagnosed, closed …, as far back as the log of events reaches; live at `/stream`."""
+    record = state.incidents().get(params.incident_id)
+    found = [
+        EventRow(
+            number=event.number, at_ns=event.at_ns, what=event.what, state=event.record.state,
+            severity=event.record.severity, title=event.record.title,
+        )
+        for event in _events(state.folder / "incidents", record.id)
+    ]  # fmt: skip
+    return EventsAnswer(events=tuple(found[-params.limit :]), truncated=len(found) > params.limit)
+
+
+def _events(folder: Path, incident_id: str) -> Iterator[IncidentEvent]:
+    """The events of one incident in the log and in the one before it; half a line at the end is left out."""
+    decoder, mark = msgspec.json.Decoder(IncidentEvent), f'"{incident_id}"'.encode()
+    for path in (folder / EARLIER_EVENTS, folder / EVENTS):
+        try:
+            with path.open("rb") as file:
+                for line in file:
+                    if mark in line and line.endswith(b"\n"):
+                        event = decoder.decode(line)
+                        if event.record.id == incident_id:
+                            yield event
+        except FileNotFoundError:
+            continue

@@ -131,17 +131,17 @@ function topology(place, window, services, happened) {
         const row = rows.get(name);
         const fires = happened.of(name).some((/** @type {any} */ one) => one.state === "open");
         return {
-          id: name, label: name, heat: row ? Math.min(1, row.error_share * 4) : 0,
+          id: `s ${name}`, label: name, heat: row ? Math.min(1, row.error_share * 4) : 0,
           note: row ? `${number(row.per_second)}/s${row.errors ? ` · ${percent(row.error_share)} err` : ""}${fires ? " · incident" : ""}` : "no spans of its own",
           marks: [row ? "" : "external", row && row.error_share >= HOT ? "lit" : row && row.error_share >= WARM ? "way" : ""].filter(Boolean),
         };
       }),
       edges: calls.map((/** @type {any} */ edge, /** @type {number} */ at) => ({
-        id: `e${at}`, source: edge.caller, target: edge.callee, weight: edge.calls / most,
+        id: `e${at}`, source: `s ${edge.caller}`, target: `s ${edge.callee}`, weight: edge.calls / most,
         label: edge.errors ? percent(edge.errors / edge.calls) : "",
         marks: edge.errors / edge.calls >= HOT ? ["lit"] : edge.errors / edge.calls >= WARM ? ["bad"] : [],
       })),
-      pick: (id) => id !== null && rows.has(id) && go(serviceLink(id)),
+      pick: (id) => id !== null && rows.has(id.slice(2)) && go(serviceLink(id.slice(2))),
     });
     return [
       h("div.row.below", {}, h("p.small.soft", {}, `${plural(names.size, "service")}, ${plural(calls.length, "link")}, ${count(calls.reduce((/** @type {number} */ sum, /** @type {any} */ edge) => sum + edge.calls, 0))} calls. A service opens by a click; hot ones fail in at least ${percent(HOT)} of their requests.`), h("span.room"), drawn.controls),

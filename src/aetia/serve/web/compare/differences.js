@@ -1,0 +1,84 @@
+/** The attributes that set the inside apart, key by key, strongest first. */
+
+import { h, signal } from "../lib/dom.js";
+import { number, percent, plain, plural } from "../lib/format.js";
+import { setQuery } from "../lib/router.js";
+import { empty } from "../components/states.js";
+import { filtered } from "../explore/common.js";
+import { written } from "../explore/filters.js";
+
+/** @typedef {{key: string, value: string | null, inside: number, outside: number, share_inside: number, share_outside: number,
+ *   effect: number, log_odds: number, p: number, q: number, sure: boolean}} Difference */
+/** @typedef {{box: import("../components/heat.js").Box | null, service: string, operation: string, failed: string, sort: string}} Asked */
+
+const FIRST = 6;
+
+/** @param {{differences: Difference[], inside: number, outside: number, truncated: boolean}} found @param {Asked} asked */
+export function differences(found, asked) {
+  if (!found.inside || !found.outside) return null;
+  const groups = grouped(found.differences);
+  const sure = groups.filter((group) => group.rows[0].sure);
+  const rest = groups.filter((group) => !group.rows[0].sure);
+  return h(
+    "section.card",
+    { "aria-label": "Differences" },
+    h("div.head", {}, h("h2", {}, sure.length ? "What sets them apart" : "Nothing sets them apart"),
+      h("div.switch", { role: "group", "aria-label": "Order" }, [["effect", "Largest difference"], ["sureness", "Surest"]].map(([value, word]) => h("button.button", { "aria-pressed": String(asked.sort === value), onclick: () => setQuery({ sort: value === "effect" ? null : value }) }, word)))),
+    sure.length ? null : empty("No attribute differs for sure", "What differs below may be chance. A larger box, or one that separates slow requests from fast ones better, may tell more.", { slim: true }),
+    h("div.legend.body", {}, h("span", {}, h("i.inside"), "share inside"), h("span", {}, h("i.outside"), "share in the baseline")),
+    h("ol.differences", {}, sure.map((group) => attribute(group, asked))),
+    rest.length ? h("details.chance", { open: sure.length === 0 }, h("summary.soft", {}, `${plural(rest.length, "attribute")} that may differ by chance`), h("ol.differences", {}, rest.slice(0, 30).map((group) => attribute(group, asked)))) : null,
+    found.truncated ? h("p.small.soft.more", {}, "The strongest differences are shown.") : null,
+  );
+}
+
+/** Values of one key together, in the order in which their strongest come. @param {Difference[]} rows */
+function grouped(rows) {
+  /** @type {Map<string, Difference[]>} */
+  const groups = new Map();
+  for (const row of rows) groups.set(row.key, [...(groups.get(row.key) ?? []), row]);
+  return [...groups].map(([key, members]) => ({ key, rows: members }));
+}
+
+/** @param {{key: string, rows: Difference[]}} group @param {Asked} asked */
+function attribute({ key, rows }, asked) {
+  const all = signal(false);
+  return h(
+    "li",
+    {},
+    h("h3.mono", {}, plain(key, 120)),
+    h("ul", {}, () => (all.value ? rows : rows.slice(0, FIRST)).map((row) => value(row, asked))),
+    () => (rows.length > FIRST && !all.value ? h("button.aslink.small", { onclick: () => (all.value = true) }, `${rows.length - FIRST} more values`) : null),
+  );
+}
+
+/** @param {Difference} row @param {Asked} asked */
+function value(row, asked) {
+  const words = row.value === null ? "(missing)" : plain(row.value, 160) || "(empty)";
+  const points = `${row.effect > 0 ? "+" : "−"}${percent(Math.abs(row.effect)).replace(" %", "")} points`;
+  return h(
+    "li",
+    { class: row.sure ? "" : "unsure" },
+    h("span.name.cut", { title: words }, row.value === null ? h("span.faint", {}, words) : h("a", { href: () => link(row, asked), title: "Traces with this value" }, words)),
+    h("span.bars", { role: "img", "aria-label": `${percent(row.share_inside)} inside, ${percent(row.share_outside)} in the baseline` },
+      h("i.inside", { style: { "--share": String(row.share_inside) } }), h("i.outside", { style: { "--share": String(row.share_outside) } })),
+    h("span.shares.small", {}, h("b", {}, percent(row.share_inside)), h("span.faint", {}, `  (${number(row.inside)})`), h("br"), h("span.soft", {}, percent(row.share_outside)), h("span.faint", {}, `  (${number(row.outside)})`)),
+    h("span.effect.num", { class: row.effect > 0 ? "up" : "down" }, points),
+    h("span.small.soft.num", { title: `p ${row.p.toPrecision(3)}, corrected for ${"all values tested"}: ${row.q.toPrecision(3)}; log odds ${row.log_odds.toFixed(2)}` }, row.sure ? chance(row.q) : h("span.faint", {}, `may be chance (${chance(row.q)})`)),
+  );
+}
+
+/** @param {number} q */
+const chance = (q) => (q < 1e-4 ? "p < 0.0001" : `p = ${Number(q.toPrecision(2))}`);
+
+/** Traces with the value, in the box. @param {Difference} row @param {Asked} asked */
+function link(row, { box, service, operation, failed }) {
+  const wanted = [written(row.key, "=", row.value ?? "")];
+  if (service && row.key !== "service") wanted.push(written("service", "=", service));
+  if (operation && row.key !== "name") wanted.push(written("name", "=", operation));
+  if (failed && row.key !== "status") wanted.push(written("status", failed === "true" ? "=" : "!=", "error"));
+  if (box && box.low_ms > 0) wanted.push(written("duration_ms", ">", String(Number(box.low_ms.toPrecision(6)))));
+  if (box && box.high_ms !== null) wanted.push(written("duration_ms", "<", String(Number(box.high_ms.toPrecision(6)))));
+  const time = box ? { start: new Date(box.start_ns / 1e6).toISOString(), end: new Date(box.end_ns / 1e6).toISOString() } : {};
+  return filtered("/explore/traces", wanted, time);
+}
