@@ -119,17 +119,14 @@ def client(
 
 
 def resident(pid: int) -> int:
-    """Bytes that a process and its children hold in memory."""
+    """Bytes of memory of a process and its children, pages that several share counted once (PSS)."""
     total = 0
     try:
-        held = Path(f"/proc/{pid}/status").read_text()
-        total += int(re.search(r"VmRSS:\s+(\d+)", held)[1]) * 1024  # type: ignore[index]
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            total += resident(int(child))
+        held = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        total += int(re.search(r"^Pss:\s+(\d+)", held, re.M)[1]) * 1024  # type: ignore[index]
         for task in Path(f"/proc/{pid}/task").iterdir():
-            if task.name != str(pid):
-                for child in (task / "children").read_text().split():
-                    total += resident(int(child))
+            for child in (task / "children").read_text().split():
+                total += resident(int(child))
     except (OSError, TypeError):
         pass
     return total
@@ -146,10 +143,10 @@ def stored(host: str, port: int) -> dict[str, Any]:
     return json.loads(line.getresponse().read())
 
 
-def run(seconds: float, rate: float, connections: int, folder: Path, extra: list[str]) -> int:
+def run(seconds: float, rate: float, connections: int, folder: Path, off: list[str], extra: list[str]) -> int:
     command = [sys.executable, "-m", "aetia.cli.main", "serve", "--data", str(folder), "--port", "0", *extra]
     config = folder.parent / "aetia.toml"
-    config.write_text("[server]\nwatch_itself = false\n")
+    config.write_text("[server]\nwatch_itself = false\n" + "".join(f"[{name}]\nenabled = false\n" for name in off))
     server = subprocess.Popen(
         [*command, "--config", str(config)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -225,10 +222,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--rate", type=float, default=30_000, help="spans a second that are offered")
     parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--off", action="append", default=[], choices=("detection", "diagnosis"))
     parser.add_argument("serve", nargs="*", help="more arguments of aetia serve")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        return run(given.seconds, given.rate, given.connections, Path(scratch) / "data", given.serve)
+        return run(given.seconds, given.rate, given.connections, Path(scratch) / "data", given.off, given.serve)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def red_over_time_is_on_a_grid(backend: Backend, sample: Sample) -> None:
         for step_ns in (10 * SECOND, 7 * SECOND, 60 * SECOND):
             if window.seconds / (step_ns / SECOND) > 5000:
                 continue
-            for service, name in asked:
+            for service, name in asked if window == sample.window else asked[:1]:
                 rows = oracle(sample).requests(window, service, name)
                 _series_is(backend.red(window, step_ns, service, name), rows, window, step_ns)
 

@@ -316,3 +316,16 @@ def test_attributes_as_json_columns_are_refused(engine: Chdb) -> None:
     engine.query("INSERT INTO otel_traces (Timestamp, ServiceName) VALUES (1, 'a')")
     with pytest.raises(StoreError, match="map columns"):
         ClickHouseBackend(engine.executor("json")).services(carried_sample().window)
+
+
+def test_bytes_that_are_no_text_are_replaced(engine: Chdb) -> None:
+    engine.create("bytes")
+    engine.query(
+        "INSERT INTO otel_traces (Timestamp, TraceId, SpanId, SpanName, ServiceName, SpanAttributes) "
+        "VALUES (1760000050, 'a', 'b', unhex('41FF'), 'shop', map('k', unhex('C3')))"
+    )
+    backend = ClickHouseBackend(engine.executor("bytes"))
+    (span,) = backend.trace("a").rows
+    assert (span.name, span.attributes) == ("A\ufffd", {"k": "\ufffd"})
+    assert backend.operations(WINDOW)[0].name == "A\ufffd"
+    assert backend.telemetry(WINDOW).spans["name"].to_pylist() == ["A\ufffd"]

@@ -52,10 +52,12 @@ def serve(
     json_logs:
         One JSON object per line on stderr.
     """
+    from aetia.allocator import give_back_freed_memory
     from aetia.serve import logging as lines
     from aetia.serve.config import read_config
     from aetia.serve.run import serve as run
 
+    give_back_freed_memory()
     chosen = _overridden(read_config(config), port=port, host=host, no_redact=no_redact, json_logs=json_logs)
     lines.set_up(chosen.server)
 

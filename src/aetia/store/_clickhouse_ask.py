@@ -61,8 +61,30 @@ class Asker:
     def rows(self, sql: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """The answer row by row; for small answers."""
         table = self._execute(sql, params)
-        columns = [column.to_pylist() for column in table.columns]
-        return list(zip(*columns, strict=True))
+        return list(zip(*map(_values, table.columns), strict=True))
+
+
+def _values(column: Any) -> list[Any]:
+    """A column's values; texts inside of maps and lists too are texts, whatever bytes a producer wrote."""
+    if not pa.types.is_map(column.type) and not pa.types.is_list(column.type):
+        return column.to_pylist()
+    return [_decoded(value) for value in column.cast(_as_bytes(column.type)).to_pylist()]
+
+
+def _as_bytes(kind: Any) -> Any:
+    if pa.types.is_map(kind):
+        return pa.map_(_as_bytes(kind.key_type), _as_bytes(kind.item_type))
+    if pa.types.is_list(kind):
+        return pa.list_(_as_bytes(kind.value_type))
+    return pa.binary() if pa.types.is_string(kind) else kind
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, list | tuple):
+        return [_decoded(item) for item in value]
+    return value
 
 
 def within(window: Window, start: str = "start_ns", end: str = "end_ns") -> dict[str, int]:

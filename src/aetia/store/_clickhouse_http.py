@@ -21,6 +21,11 @@ Execute = Callable[[str, Mapping[str, Any]], pa.Table]
 SECONDS = 30.0
 ROWS = 5_000_000
 BYTES = 1 << 30
+_MEANING = {
+    "join_use_nulls": "0", "aggregate_functions_null_for_empty": "0", "prefer_column_name_to_alias": "0",
+    "distributed_product_mode": "global",
+}  # fmt: skip
+"""Settings that a user's profile may have changed and that statements mean something else by."""
 _SETTINGS_FORBIDDEN = "Code: 164"
 """READONLY: the account may not change settings, so it is read-only already."""
 
@@ -82,7 +87,7 @@ def http_executor(
     fixed = {"database": database, "default_format": "ArrowStream", "wait_end_of_query": "1"}
     limits = {
         "readonly": "1", "max_execution_time": f"{seconds:g}", "max_result_rows": str(rows),
-        "result_overflow_mode": "throw",
+        "result_overflow_mode": "throw", **_MEANING,
     }  # fmt: skip
     state = {"settings": True}
 

@@ -190,6 +190,8 @@ _NEAR = (
     f"Timestamp >= fromUnixTimestamp64Nano({{start_ns:Int64}} - {REACH_NS}) AND Timestamp <= "
     f"fromUnixTimestamp64Nano(least({{end_ns:Int64}}, {2**63 - 1 - REACH_NS}) + {REACH_NS})"
 )
+# Spans are joined by 64 bits of their ids: half the memory of the texts, and among 10 M spans two are taken for one
+# another once in 300,000 answers.
 _LINKED = "trace_id != '' AND parent_span_id != ''"
 
 
@@ -198,13 +200,13 @@ def _answered(schema: ch.Schema) -> str:
     below = ch.spans(schema, ("time_ns", "trace_id", "parent_span_id", "duration_ns", "status"), ch.bounds("Timestamp"))
     above = ch.spans(schema, ("time_ns", "trace_id", "span_id"), _NEAR)
     parents = (
-        "SELECT sipHash128(trace_id, span_id) AS id, groupUniqArray((service, time_ns)) AS parents "
+        "SELECT cityHash64(trace_id, span_id) AS id, groupUniqArray((service, time_ns)) AS parents "
         f"FROM {above} WHERE trace_id != '' AND span_id != '' GROUP BY id"
     )
     near = f"arrayDistinct(arrayMap(p -> p.1, arrayFilter(p -> abs(p.2 - time_ns) <= {REACH_NS}, parents)))"
     return (
         "SELECT arrayJoin(callers) AS caller, service AS callee, duration_ns, status, 1 AS known FROM ("
-        f"SELECT service, duration_ns, status, {near} AS callers FROM (SELECT *, sipHash128(trace_id, parent_span_id) "
+        f"SELECT service, duration_ns, status, {near} AS callers FROM (SELECT *, cityHash64(trace_id, parent_span_id) "
         f"AS id FROM {below} WHERE {_LINKED}) AS below INNER JOIN ({parents}) AS above USING (id)) "
         "WHERE NOT has(callers, service)"
     )
@@ -218,14 +220,14 @@ def _unanswered(schema: ch.Schema) -> str:
     ids = ch.spans(schema, ("trace_id", "span_id", "kind"), ch.bounds("Timestamp"))
     below = ch.spans(schema, ("time_ns", "trace_id", "parent_span_id"), _NEAR)
     children = (
-        "SELECT sipHash128(trace_id, parent_span_id) AS id, groupUniqArray((service, time_ns)) AS children "
-        f"FROM {below} WHERE {_LINKED} AND (trace_id, parent_span_id) IN "
-        f"(SELECT trace_id, span_id FROM {ids} WHERE {calling}) GROUP BY id"
+        "SELECT cityHash64(trace_id, parent_span_id) AS id, groupUniqArray((service, time_ns)) AS children "
+        f"FROM {below} WHERE {_LINKED} AND cityHash64(trace_id, parent_span_id) IN "
+        f"(SELECT cityHash64(trace_id, span_id) FROM {ids} WHERE {calling}) GROUP BY id"
     )
     answers = f"arrayExists(c -> c.1 != service AND abs(c.2 - time_ns) <= {REACH_NS}, children)"
     return (
         "SELECT service AS caller, peer AS callee, duration_ns, status, 0 AS known FROM "
-        "(SELECT *, if(trace_id != '' AND span_id != '', sipHash128(trace_id, span_id), toFixedString('', 16)) AS id "
+        "(SELECT *, if(trace_id != '' AND span_id != '', cityHash64(trace_id, span_id), 0) AS id "
         f"FROM {calls} WHERE {calling} AND peer != '') AS calls LEFT JOIN ({children}) AS below USING (id) "
         f"WHERE NOT {answers}"
     )

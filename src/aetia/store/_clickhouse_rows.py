@@ -126,12 +126,15 @@ def trace_source(ask: Asker, trace_id: str, fields: Sequence[str], params: dict[
     )
 
 
-def trace(ask: Asker, trace_id: str, limit: int) -> Spans:
+def trace(ask: Asker, trace_id: str, limit: int, span_id: str | None = None) -> Spans:
     params: dict[str, Any] = {"most": checked_limit(limit)}
     source = trace_source(ask, trace_id, _SPAN_ROW, params)
     if not source:
         return Spans(rows=(), total=0, truncated=False)
     listed = f"SELECT {', '.join(_SPAN_ROW)}, count() OVER () AS total FROM {source}"
+    if span_id is not None:
+        params["span"] = span_id
+        listed += " WHERE span_id = {span:String}"
     rows = ask.rows(f"{listed} ORDER BY time_ns, span_id, kind LIMIT {{most:UInt32}}", params)
     total = rows[0][-1] if rows else 0
     return Spans(rows=tuple(map(_span_row, rows)), total=total, truncated=total > len(rows))

@@ -13,7 +13,7 @@ from aetia.model.errors import StoreError, UsageError
 
 CACHE_VERSION = "1"
 """Of the tables in the cache; a file of another version is thrown away."""
-MEMORY_MIB = 1024
+MEMORY_MIB = 384
 THREADS = 2
 
 

@@ -29,6 +29,10 @@ class Step:
     parts: Sequence[Part] = ()
     hot: str = ""
 
+    @property
+    def last(self) -> bool:
+        return self.horizon_ns == _NOTHING
+
     def rows(self, columns: str, where: str = "") -> str:
         """A relation of the rows of this step that meet the filters and another condition."""
         every = " AND ".join(f"({part})" for part in (self.where, where) if part)

@@ -6,6 +6,7 @@ a caller travels as a parameter.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,12 +16,14 @@ from typing import Any, Protocol, TypeVar
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet
 
 from aetia.model.errors import StoreError, UsageError
 from aetia.model.stored import SIGNALS, STORED, Signal
 from aetia.model.window import Window
 from aetia.store._duck_engine import Engine
 
+pq: Any = pyarrow.parquet
 _NAMED = re.compile(r"\$(p\d+)")
 _FAR = 9_000_000_000_000_000_000
 """Nanoseconds beyond which DuckDB has no timestamps; windows are cut there."""
@@ -209,9 +212,23 @@ def ask(
 
 
 def named_in(error: StoreError, paths: Iterable[Path]) -> Path | None:
-    """The file that an error of DuckDB is about, if it is one of these."""
+    """The file that an error of DuckDB is about, if it is one of these and cannot be read by others either."""
     told = str(error.__cause__)
-    return next((path for path in paths if str(path) in told), None)
+    named = next((path for path in paths if str(path) in told), None)
+    return named if named is not None and _is_bad(named) else None
+
+
+def _is_bad(path: Path) -> bool:
+    """Whether a Parquet file is damaged or gone, rather than out of reach for a moment (too many open files)."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for _ in file.iter_batches():
+                pass
+    except pa.ArrowException:
+        return True
+    except OSError as error:
+        return error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES)
+    return False
 
 
 def _both(one: str, other: str) -> str:

@@ -45,6 +45,9 @@ def traces(
         for step in newest_first(question, "spans", window, wanted, at_once=order == "slowest"):
             found = step.rows("trace_id", "coalesce(trace_id, '') <> ''")
             question.run(f"INSERT INTO matching SELECT DISTINCT trace_id FROM {found}")
+            (enough,) = question.one(f"SELECT count(DISTINCT trace_id) > {limit} FROM matching")
+            if not (enough or step.last):
+                continue
             rows = question.fetch(sql)
             # A trace that began after all that is unread cannot come to match by what is unread.
             if len(rows) > limit and order != "slowest" and rows[-1][1] >= step.horizon_ns:
@@ -136,9 +139,9 @@ def _without_duplicates(source: str) -> str:
     )
 
 
-def _rows_of(question: Question, columns: str, trace_id: str, within: str = "") -> str:
-    """A relation of the spans of a trace: counted parts that have none of them are not opened."""
-    where = is_text(question, "trace_id", trace_id)
+def _rows_of(question: Question, columns: str, trace_id: str, within: str = "", also: str = "") -> str:
+    """A relation of the spans of a trace, of those that meet `also`: counted parts that have none are not opened."""
+    where = is_text(question, "trace_id", trace_id) + also
     numbers, young = question.counted(None)
     relations = [question.rows("spans", columns, None, where, parts=young, within=within)]
     places = question.fetch(
@@ -152,15 +155,16 @@ def _rows_of(question: Question, columns: str, trace_id: str, within: str = "") 
     return "(" + " UNION ALL ".join(f"FROM {relation}" for relation in relations) + ")"
 
 
-def trace(question: Question, trace_id: str, limit: int) -> Spans:
+def trace(question: Question, trace_id: str, limit: int, span_id: str | None = None) -> Spans:
     checked_limit(limit, _MOST_SPANS)
     if not trace_id:
         return Spans(rows=(), total=0, truncated=False)
-    where = is_text(question, "trace_id", trace_id)
+    one = "" if span_id is None else f" AND {is_text(question, 'span_id', span_id)}"
+    where = is_text(question, "trace_id", trace_id) + one
     hot = question.full_rows("spans", None, where) if question.snapshot.hot["spans"].num_rows else ""
     plain = ", ".join(f"coalesce({name}, '') AS {name}" for name in _PLAIN)
     columns = f"epoch_ns(time) AS t, coalesce(duration_ns, 0) AS duration_ns, {plain}, attributes, events, links"
-    source = _rows_of(question, columns, trace_id, hot)
+    source = _rows_of(question, columns, trace_id, hot, one)
     rows = question.fetch(
         f"SELECT *, count(*) OVER () FROM ({_without_duplicates(source)}) ORDER BY t, span_id, kind LIMIT {limit}"
     )

@@ -319,8 +319,8 @@ class Backend(Protocol):
         a trace id are of no trace."""
         ...
 
-    def trace(self, trace_id: str, *, limit: int = 10_000) -> Spans:
-        """All spans of a trace, whenever they were; duplicates (same span id and kind) once, the earliest, of those
+    def trace(self, trace_id: str, *, limit: int = 10_000, span_id: Text = None) -> Spans:
+        """All spans of a trace (those with one id alone, where it is given), whenever they were; duplicates (same span id and kind) once, the earliest, of those
         alike the longest. By time, span id and kind."""
         ...
 

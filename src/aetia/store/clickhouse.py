@@ -78,8 +78,8 @@ class ClickHouseBackend:
     ) -> Traces:  # fmt: skip
         return _clickhouse_rows.traces(self._ask, window, filters, order, limit, cursor)
 
-    def trace(self, trace_id: str, *, limit: int = 10_000) -> Spans:
-        return _clickhouse_rows.trace(self._ask, trace_id, limit)
+    def trace(self, trace_id: str, *, limit: int = 10_000, span_id: Text = None) -> Spans:
+        return _clickhouse_rows.trace(self._ask, trace_id, limit, span_id)
 
     def trace_table(self, trace_id: str) -> Telemetry:
         return _clickhouse_whole.trace_table(self._ask, trace_id)

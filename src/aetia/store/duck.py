@@ -98,8 +98,8 @@ class DuckBackend:
             window, ("spans",), lambda question: _duck_traces.traces(question, window, filters, order, limit, cursor)
         )
 
-    def trace(self, trace_id: str, *, limit: int = 10_000) -> Spans:
-        return self._ask(None, ("spans",), lambda question: _duck_traces.trace(question, trace_id, limit))
+    def trace(self, trace_id: str, *, limit: int = 10_000, span_id: Text = None) -> Spans:
+        return self._ask(None, ("spans",), lambda question: _duck_traces.trace(question, trace_id, limit, span_id))
 
     def trace_table(self, trace_id: str) -> Telemetry:
         return self._ask(

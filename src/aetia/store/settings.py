@@ -18,6 +18,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Bodies that wait to be written; beyond it `append` raises StoreFull."""
     group_bytes: int = 4 * MIB
     """Bodies that share one fsync."""
+    linger_seconds: float = 0.025
+    """While several senders are at work, a group waits so long for more: decoding eight requests together costs a third
+    of decoding them one by one."""
     segment_bytes: int = 64 * MIB
     segment_seconds: float = 30.0
     """A segment of the journal is closed at this size or age, and then compacted. Each request counts for 1.5 KiB

@@ -77,6 +77,8 @@ class Writer:
         self._open: HotSegment | None = None
         self._queue: deque[_Item] = deque()
         self._queued_bytes = 0
+        self._several = False
+        """Whether the last group had more than one request: several senders are at work, so it pays to wait for more."""
         self._changed = threading.Condition()
         self._stopping = False
         self._rolls_asked = self._rolls_done = 0
@@ -176,6 +178,11 @@ class Writer:
                 segment = self._open
                 left = None if segment is None else self._settings.segment_seconds - segment.file.age_seconds
                 self._changed.wait(left if left is None else max(left, 0.0))
+            if self._several or len(self._queue) > 1:
+                full = self._settings.group_bytes
+                self._changed.wait_for(
+                    lambda: self._stopping or self._queued_bytes >= full, self._settings.linger_seconds
+                )
             group: list[_Item] = []
             size = 0
             while self._queue and size < self._settings.group_bytes:
@@ -184,6 +191,7 @@ class Writer:
                 self._queued_bytes -= len(item.body) + RECORD_BYTES
                 if item.future.set_running_or_notify_cancel():
                     group.append(item)
+            self._several = len(group) > 1
             return group
 
     def _store(self, group: Sequence[_Item]) -> None:

@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 SESSION, DEADLINE = "aetia/session", "aetia/deadline_s"
 """Keys of `_meta` that stand for the arguments `session` and `deadline_s`, for hosts whose model need not know."""
 MOST_SUMMARY, MOST_ASKED = 1500, 2000
-EVERYTHING = 5000
-"""Rows that an operation is asked for at once at most."""
+EVERYTHING, REPEATS = 5000, 2
+"""Rows that an operation is asked for at once at most, and how often it is asked again for fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Answers:
             log.exception("a tool failed: %s", name)
             found = internal()
         problem = msgspec.to_builtins(found.asking(_told(name, arguments)).problem)
-        return Answered({"error": {"retryable": False, **problem}}, failed=True)
+        return Answered({"error": {"kind": problem["kind"], "retryable": False, **problem}}, failed=True)
 
     async def _answer(self, name: str, given: Mapping[str, Any]) -> Json:
         held = tools().get(name)
@@ -94,17 +94,29 @@ class Answers:
         """The answer, in a thread of the pool."""
         question = paging.digest(asked.tool.name, _question(given))
         place, limit = self._place(asked, question)
-        args = dict(asked.args)
+        content = self._page(asked, place, limit)
+        for _ in range(REPEATS):
+            told = len(content["rows"])
+            if asked.view.whole or place.skip or told == place.page or not content["truncated"]:
+                break
+            # Its bytes ended the page before its limit. Asked for just so many rows, the operation says where it goes
+            # on behind them, however many rows come in before them meanwhile.
+            place = msgspec.structs.replace(place, page=told)
+            content = self._page(asked, place, limit)
+        return content
+
+    def _page(self, asked: Asked, place: Place, limit: int) -> Json:
+        """One page of the operation, within the bytes of an answer."""
+        view, args = asked.view, dict(asked.args)
         if place.window is not None:
             args |= {"start": str(place.start_ns), "end": str(place.end_ns)}
-        view = asked.view
         if view.whole:
             args |= {view.most: place.page} if view.most else {}
         else:
             args |= {"limit": place.page} | ({view.after: place.inner} if place.inner else {})
         answer = self._operation(asked, args)
         shaped = view.shape(answer, asked.own)
-        if not shaped.rows and place.window is not None and view.known:
+        if (not shaped.rows or shaped.nothing) and place.window is not None and view.known:
             named = {**asked.args, **msgspec.to_builtins(asked.own)}
             known.check(self._state, place.window, named, view.known)
         more = "" if view.whole else str(answer.cursor) if answer.truncated else ""
@@ -117,7 +129,7 @@ class Answers:
         limit = common.limit or view.page
         if common.cursor:
             place = paging.from_text(common.cursor, question, view.whole or EVERYTHING)
-            return place, min(limit, place.page) if not view.whole else limit
+            return (place if view.whole or place.skip else msgspec.structs.replace(place, page=limit)), limit
         window = Window(0, 0)
         if view.windowed and (view.operation != "incidents" or {"start", "end"} & asked.args.keys()):
             window = window_of(self._state, msgspec.convert({k: asked.args.get(k) for k in ("start", "end")},

@@ -17,7 +17,7 @@ WINDOW = ("start", "end")
 _SERVICE = {"service": known.services}
 INSTRUCTIONS = (
     "Aetia receives traces, metrics and logs, opens incidents and diagnoses them. Begin with `incidents`; then"
-    " `diagnosis` of one, and `investigate` or the telemetry tools to test it. Go from the coarse to the fine: services,"
+    " `diagnosis` of one, and `investigate` or the telemetry tools to test it. Go from coarse to fine: services,"
     " topology, signals and templates first, then traces (search, summary, path, spans), a single span or log lines"
     " last. Windows are `start` and `end`: ISO 8601 with a zone, an epoch, or an offset such as -30m (default: the last"
     " 30 minutes). Every answer begins with a `summary`, then `rows`, at most `limit` of them and at most 24 KB;"
@@ -38,7 +38,7 @@ def _tools() -> tuple[Tool, ...]:
         Tool(
             name="incidents", title="Incidents", words="Incidents, the latest first, or one with its broken SLIs.",
             views=(
-                View(name="list", operation="incidents", words="has state, severity, who is hurt and the cause in brief",
+                View(name="list", operation="incidents", words="state, severity, who is hurt, cause in brief",
                      args=(*WINDOW, "state", "severity", "source", "service"), shape=told_incidents.incidents,
                      says=told_incidents.say_incidents),
                 _of_incident("one", "incident", "all that is known of one", shape=told_incidents.incident,

@@ -19,6 +19,7 @@ from aetia.serve.operations.logs import LogsAnswer, TemplatesAnswer
 from aetia.serve.operations.metrics import MetricAnswer, MetricsAnswer
 from aetia.serve.operations.services import OperationsAnswer, RedAnswer, ServicesAnswer, TopologyAnswer
 from aetia.serve.operations.store import StoreAnswer
+from aetia.store.backend import MetricSeries
 
 Text = Annotated[str, Meta(min_length=1, max_length=500)]
 
@@ -35,7 +36,7 @@ def say_services(told: Told) -> str:
     failing = [row for row in told.rows if row["errors"]]
     slow = max(told.rows, key=lambda row: row["p99_ms"] or 0.0)
     worst = f"most errors: {name(failing[0]['service'])} with {failing[0]['errors']:,} of {failing[0]['requests']:,}" \
-        f" requests ({share(failing[0]['error_share'])})" if failing else "none has errors"  # fmt: skip
+        f" requests ({share(failing[0]['error_share'])})" if failing else ""  # fmt: skip
     return sentence(
         f"{counted(len(told.rows), 'service')} with {sum(row['requests'] for row in told.rows):,} requests, "
         f"{len(failing)} with errors", worst,
@@ -64,7 +65,7 @@ def stored(answer: StoreAnswer, own: Any) -> Shaped:
 
 def say_stored(told: Told) -> str:
     held = [f"{row['rows']:,} {row['signal']}" for row in told.rows if row["rows"]]
-    ends = [row["window"]["end_ns"] for row in told.rows if row["window"]]
+    ends = [row["window"][1] for row in told.rows if row["window"]]
     return sentence(
         f"stored: {listed(held) or 'nothing yet'}", f"the latest is of {instant(max(ends))}" if ends else ""
     )
@@ -104,7 +105,8 @@ def red(answer: RedAnswer, own: Any) -> Shaped:
          "p95_ms": p95, "p99_ms": p99}
         for index, (requests, errors, p50, p95, p99) in enumerate(bins)
     ]  # fmt: skip
-    return Shaped(rows, {"step_ns": held.step_ns, "service": answer.service, "operation": answer.operation}, len(rows))
+    facts = {"step_ns": held.step_ns, "service": answer.service, "operation": answer.operation}
+    return Shaped(rows, facts, len(rows), nothing=not any(held.requests))
 
 
 def say_red(told: Told) -> str:
@@ -127,22 +129,28 @@ def metrics(answer: MetricsAnswer, own: Any) -> Shaped:
 
 
 def say_metrics(told: Told) -> str:
-    return sentence(f"{many(len(told.rows), 'metric', more=told.more)}, by name",
-                    "ask for one with view series and its name") if told.rows else "No metrics in the window."  # fmt: skip
+    if not told.rows:
+        return "No metrics in the window."
+    return sentence(f"{many(len(told.rows), 'metric', more=told.more)}, by name; view series shows one")
 
 
 def series(answer: MetricAnswer, own: Any) -> Shaped:
-    """A row per series: least, greatest, mean and last value, and the points."""
-    rows: list[Json] = []
-    for item in answer.series:
-        known = [value for value in item.values if value is not None]
-        row = {key: value for key, value in plain(item).items() if key not in ("values", "name", "start_ns", "step_ns")}
-        if known:
-            row |= {"least": min(known), "greatest": max(known), "mean": sum(known) / len(known), "last": known[-1]}
-        rows.append(row | {"points": list(item.values)})
-    first = answer.series[0] if answer.series else None
-    grid = {} if first is None else {"points_begin_ns": first.start_ns, "step_ns": first.step_ns}
+    """A row per series: least, greatest, mean and last value, and the points from the first to the last known one."""
+    rows = [_points(item) for item in answer.series]
+    grid = {"step_ns": answer.series[0].step_ns} if answer.series else {}
     return Shaped(rows, {"name": answer.name, **grid})
+
+
+def _points(item: MetricSeries) -> Json:
+    row: Json = {"service": item.service, "instance": item.instance, "node": item.node, "labels": item.labels}
+    at = [index for index, value in enumerate(item.values) if value is not None]
+    if not at:
+        return row
+    known = [value for value in item.values if value is not None]
+    return row | {
+        "least": min(known), "greatest": max(known), "mean": sum(known) / len(known), "last": known[-1],
+        "points_begin_ns": item.start_ns + at[0] * item.step_ns, "points": list(item.values[at[0] : at[-1] + 1]),
+    }  # fmt: skip
 
 
 def say_series(told: Told) -> str:
@@ -171,11 +179,13 @@ def say_cohorts(told: Told) -> str:
         return sentence(f"{which} of the {found.inside + found.outside:,} requests are in the selection, so there is"
                         " nothing to compare", "give low_ms, high_ms or failed another value")  # fmt: skip
     sure = [row for row in told.rows if row["sure"]]
-    head = f"{found.inside:,} requests selected, {found.outside:,} others; {len(sure)} of {found.tested} values differ" \
-        " surely"  # fmt: skip
-    first = sure[0] if sure else None
-    return sentence(head, f"first: {name(first['key'])} = {name(first['value'])} in {share(first['share_inside'])} of the"
-                    f" selected and {share(first['share_outside'])} of the others" if first else "")  # fmt: skip
+    head = f"{found.inside:,} requests selected, {found.outside:,} others"
+    tested = f"{len(sure)} of {found.tested} values differ surely"
+    if not sure:
+        return sentence(head, tested)
+    first = next((row for row in sure if row["effect"] > 0), sure[0])  # what is there says more than what lacks
+    shares = f"in {share(first['share_inside'])} of the selected and {share(first['share_outside'])} of the others"
+    return sentence(head, tested, f"first: {name(first['key'])} = {name(first['value'])} {shares}")
 
 
 class LinesArgs(msgspec.Struct, frozen=True, kw_only=True):

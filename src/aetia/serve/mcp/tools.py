@@ -47,12 +47,13 @@ class NoOwn(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Shaped:
-    """An operation's answer as rows, what is said beside them, and how many rows there are in all where that is
-    known."""
+    """An operation's answer as rows, what is said beside them, and how many rows there are in all where that is known.
+    `nothing`: the rows hold nothing that was found."""
 
     rows: Sequence[Json]
     facts: Json = field(default_factory=dict[str, Any])
     total: int | None = None
+    nothing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +182,13 @@ def understood(tool: Tool, given: Mapping[str, Any]) -> Asked:
     the argument and the mend."""
     view = tool.view(given.get("view"))
     rest = {name: value for name, value in given.items() if name != "view" and value is not None}
+    for name in sorted(view.required - rest.keys()):
+        raise Refused("bad_request", f"{tool.name} (view {view.name}) needs the argument '{name}'.")
     common = _taken(Common, rest)
     own = _taken(view.own, rest)
     for name in rest:
         if name not in view.args:
             raise _unknown(tool, view, name)
-    for name in view.required - rest.keys() - set(own.__struct_fields__):
-        raise Refused("bad_request", f"{tool.name} (view {view.name}) needs the argument '{name}'.")
     args = {**rest, **view.fixed}
     if view.prepare is not None:
         args = {**args, **view.prepare(own, rest)}

@@ -63,12 +63,12 @@ def parts(answer: Waterfall, own: Any) -> Shaped:
         held[2] = max(held[2], duration)
         held[3] += alone
         held[4] += critical
-    rows = [
+    ordered = sorted(sums.items(), key=lambda item: (-item[1][4], -item[1][3], item[0]))
+    rows: list[Json] = [
         {"service": answer.services[service], "operation": answer.names[operation], "spans": held[0],
          "failed": held[1], "longest_ms": held[2] / NS, "self_ms": held[3] / NS, "critical_ms": held[4] / NS}
-        for (service, operation), held in sums.items()
+        for (service, operation), held in ordered
     ]  # fmt: skip
-    rows.sort(key=lambda row: (-row["critical_ms"], -row["self_ms"], row["service"], row["operation"]))
     return Shaped(rows, _head(answer), len(rows))
 
 
@@ -131,9 +131,10 @@ def spans(answer: TraceAnswer, own: SpansArgs) -> Shaped:
     held = [span for span in answer.spans if own.service in (None, span.service)]
     held = [span for span in held if not own.failed or (span.status or "").lower() == "error"]
     if own.service is not None and not held and not own.failed:
-        known = sorted({span.service for span in answer.spans})
-        raise Refused("not_found", f"the trace has no span of '{own.service[:80]}'.", searched=f"trace"
-                      f" {answer.trace_id}, {counted(len(answer.spans), 'span')}", try_=f"one of {listed(known, 10)}")  # fmt: skip
+        known = listed(sorted({span.service for span in answer.spans}), 10)
+        where = f"trace {answer.trace_id}, {counted(len(answer.spans), 'span')}"
+        raise Refused("not_found", f"the trace has no span of '{own.service[:80]}'.", searched=where,
+                      try_=f"one of {known}")  # fmt: skip
     rows = [{key: value for key, value in plain(span).items() if key in _BRIEF} for span in held]
     return Shaped(rows, {"trace_id": answer.trace_id, "spans": answer.total, "looked_at": len(answer.spans)}, len(rows))
 

@@ -21,6 +21,8 @@ MOST_FACTS = 6_000
 DIGITS = 5
 LENGTHS = frozenset({"duration_ns", "step_ns"})
 """Names in nanoseconds that are no points in time."""
+WINDOWS = frozenset({"window", "baseline", "before"})
+"""Names of windows, which are pairs of times."""
 Json = dict[str, Any]
 
 
@@ -49,12 +51,15 @@ def _tidy_mapping(value: Mapping[Any, Any], most_text: int, most_items: int) -> 
     out: Json = {}
     for key, item in value.items():
         name = tidy(str(key), 120)
-        if item is None or item == "" or item == [] or item == {}:
+        if item is None or item in ("", [], {}):
             continue
         if len(out) >= most_items:
             out["…"] = f"{len(value) - most_items} more"
             break
-        if name in LENGTHS:
+        if name in WINDOWS and isinstance(item, list):
+            start, end = item
+            out[name] = {"start": instant(start), "end": instant(end)}
+        elif name in LENGTHS:
             out[f"{name[:-3]}_ms"] = tidy(item / 1e6)
         elif name.endswith("_ns") and isinstance(item, int) and not isinstance(item, bool):
             out[name[:-3]] = instant(item)

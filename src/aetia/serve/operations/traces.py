@@ -37,6 +37,9 @@ class TracesAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 class TraceParams(msgspec.Struct, frozen=True, kw_only=True):
     trace_id: TraceId
+    span_id: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=200)] | None, Meta(description="this span of it alone")
+    ] = None
     limit: Annotated[int, Meta(ge=1, le=10_000, description="most spans")] = 1000
 
 
@@ -66,8 +69,8 @@ def traces(state: ServeState, params: TracesParams) -> TracesAnswer:
            example={"trace_id": "5b8aa5a2d2c872e8321cf37308d69df2", "limit": 100})  # fmt: skip
 def trace(state: ServeState, params: TraceParams) -> TraceAnswer:
     """Whenever they were; for a drawing ask for the waterfall, which is much smaller."""
-    found = state.backend.trace(params.trace_id, limit=params.limit)
-    if not found.total:
+    found = state.backend.trace(params.trace_id, limit=params.limit, span_id=params.span_id)
+    if not found.total and params.span_id is None:
         raise no_such_trace(params.trace_id)
     return TraceAnswer(trace_id=params.trace_id, total=found.total, truncated=found.truncated, spans=found.rows)
 

@@ -101,7 +101,7 @@ function charts({ red, window }, happened, service) {
   const latest = (/** @type {Array<number | null>} */ values) => values.filter((value) => value !== null).at(-1) ?? null;
   return [
     h(
-      "div.charts.three",
+      "div.charts.reds",
       {},
       chart({ ...base, title: "Requests", unit: "1/s", lines: [{ label: "requests", values: red.requests.map((/** @type {number} */ n) => n / s) }] }),
       chart({ ...base, title: "Errors", unit: "share", lines: [{ label: "failed", values: share, colour: "--hot-solid", fill: "--hot-faint" }] }),
