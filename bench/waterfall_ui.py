@@ -83,6 +83,7 @@ def send(url: str, spans: int) -> str:
 
 FRAMES = """async ([seconds]) => {
   const stage = document.querySelector('.waterfall canvas.rows');
+  const scroller = document.querySelector('.waterfall .scroller');
   const times = [];
   const longs = [];
   const watch = new PerformanceObserver((list) => { for (const one of list.getEntries()) longs.push(one.duration); });
@@ -99,9 +100,8 @@ FRAMES = """async ([seconds]) => {
       const box = stage.getBoundingClientRect();
       const at = { bubbles: true, cancelable: true, clientX: box.left + box.width * 0.7, clientY: box.top + 200 };
       const zoom = step % 120 > 80;
-      stage.dispatchEvent(new WheelEvent('wheel', zoom
-        ? { ...at, deltaY: step % 240 > 120 ? 120 : -120, ctrlKey: true }
-        : { ...at, deltaY: step % 480 > 240 ? -900 : 900 }));
+      if (zoom) stage.dispatchEvent(new WheelEvent('wheel', { ...at, deltaY: step % 240 > 120 ? 120 : -120, ctrlKey: true }));
+      else scroller.scrollTop += step % 960 > 480 ? -9000 : 9000;
       requestAnimationFrame(frame);
     };
     requestAnimationFrame(frame);
@@ -116,7 +116,6 @@ SEARCH = """async () => {
     field.value = words;
     const begun = performance.now();
     field.dispatchEvent(new Event('input', { bubbles: true }));
-    await new Promise((done) => document.addEventListener('aetia-found', done, { once: true }));
     took.push(performance.now() - begun);
   }
   return took;
@@ -133,9 +132,13 @@ def measure(url: str, trace_id: str, runs: int) -> dict[str, Any]:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         for _ in range(runs):
             page.goto(f"{url}/explore/traces/{trace_id}")
-            page.wait_for_function("performance.getEntriesByName('aetia-waterfall-whole').length > 0", timeout=60_000)
-            paints.append(page.evaluate("""() => Object.fromEntries(performance.getEntriesByType('mark')
-              .filter((m) => m.name.startsWith('aetia-waterfall')).map((m) => [m.name.slice(6), Math.round(m.startTime)]))"""))
+            page.wait_for_selector(".waterfall canvas.rows", timeout=60_000)
+            while not page.evaluate("performance.getEntriesByName('aetia-waterfall-whole').length"):
+                page.wait_for_timeout(50)
+            paints.append(
+                page.evaluate("""() => Object.fromEntries(performance.getEntriesByType('mark')
+              .filter((m) => m.name.startsWith('aetia-waterfall')).map((m) => [m.name.slice(6), Math.round(m.startTime)]))""")
+            )
         page.wait_for_timeout(1500)
         frames = page.evaluate(FRAMES, [8])
         found = page.evaluate(SEARCH)
@@ -174,7 +177,12 @@ def main() -> None:
         with urllib.request.urlopen(f"{url}/api/v1/traces/{trace_id}/waterfall", timeout=60) as answer:
             size = len(answer.read())
         server_s = time.perf_counter() - begun
-        result = {"spans": asked.spans, "answer_mb": size / 1e6, "server_s": server_s, **measure(url, trace_id, asked.runs)}
+        result = {
+            "spans": asked.spans,
+            "answer_mb": size / 1e6,
+            "server_s": server_s,
+            **measure(url, trace_id, asked.runs),
+        }
         print(json.dumps(result, indent=2))
 
 

@@ -19,6 +19,8 @@ def test_incidents_are_listed_and_read(diagnosed: Diagnosed) -> None:
     found = call(diagnosed.one.url, "incidents", {"state": ["closed"]})
     assert [row["id"] for row in found["rows"]] == [diagnosed.id] and found["total"] == 1
     assert diagnosed.id in found["summary"] and diagnosed.root in found["summary"]
+    happened = walk(diagnosed.one.url, "incidents", {"view": "events", "incident_id": diagnosed.id, "limit": 2})
+    assert happened[0]["what"] == "opened" and "diagnosed" in {row["what"] for row in happened}
     one = call(diagnosed.one.url, "incidents", {"view": "one", "incident_id": diagnosed.id})
     assert one["incident"]["title"] == "users complain" and one["incident"]["window"]["start"].endswith("Z")
 

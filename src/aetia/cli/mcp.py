@@ -64,6 +64,14 @@ def mcp(
         if source or any(item is not None for item in (baseline, incident, since, at)):
             raise UsageError("a SOURCE with its windows, or a server (--url, --data); give one of them.")
         return _proxied(server_url(url, data), token, deadline)
+    return _served(source, quiet, baseline=baseline, incident=incident, since=since, at=at)
+
+
+def _served(
+    source: tuple[str, ...], quiet: bool, *, baseline: str | None, incident: str | None, since: str | None,
+    at: str | None,
+) -> int:  # fmt: skip
+    """Serve the tools of the investigation of some telemetry."""
     from aetia.reason.mcp import Server
 
     def say(text: str) -> None:

@@ -26,6 +26,7 @@ def serve(
     data: Path = DATA,
     port: int | None = None,
     host: str | None = None,
+    grpc_port: Annotated[int | None, Parameter(name="--grpc-port")] = None,
     config: Path | None = None,
     store: str = "",
     no_redact: Annotated[bool, Parameter(name="--no-redact", negative=())] = False,
@@ -43,6 +44,8 @@ def serve(
         Port for OTLP/HTTP, API and pages (default 4318); 0 takes a free one.
     host:
         Address to listen on (default 127.0.0.1). Any but loopback needs tokens.
+    grpc_port:
+        Port for OTLP over gRPC, usually 4317 (default none); needs the extra `grpc`.
     config:
         TOML file; flags override it.
     store:
@@ -58,7 +61,9 @@ def serve(
     from aetia.serve.run import serve as run
 
     give_back_freed_memory()
-    chosen = _overridden(read_config(config), port=port, host=host, no_redact=no_redact, json_logs=json_logs)
+    chosen = _overridden(
+        read_config(config), port=port, host=host, grpc_port=grpc_port, no_redact=no_redact, json_logs=json_logs
+    )
     lines.set_up(chosen.server)
 
     def say(text: str) -> None:
@@ -67,7 +72,9 @@ def serve(
     return run(chosen, data, store_url=store, say=say)
 
 
-def _overridden(config: Config, *, port: int | None, host: str | None, no_redact: bool, json_logs: bool) -> Config:
+def _overridden(
+    config: Config, *, port: int | None, host: str | None, grpc_port: int | None, no_redact: bool, json_logs: bool
+) -> Config:
     import msgspec
 
     server, redaction = config.server, config.redaction
@@ -75,6 +82,10 @@ def _overridden(config: Config, *, port: int | None, host: str | None, no_redact
         if not 0 <= port <= 65535:
             raise UsageError(f"--port {port} is no port; give one from 0 to 65535.")
         server = msgspec.structs.replace(server, port=port)
+    if grpc_port is not None:
+        if not 0 <= grpc_port <= 65535:
+            raise UsageError(f"--grpc-port {grpc_port} is no port; give one from 1 to 65535, or 0 for none.")
+        server = msgspec.structs.replace(server, grpc_port=grpc_port)
     if host is not None:
         server = msgspec.structs.replace(server, host=host)
     if json_logs:

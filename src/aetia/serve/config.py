@@ -34,6 +34,9 @@ class ServerSection(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65535, description="port for OTLP/HTTP, API and pages; 0 takes a free one")] = (
         4318
     )
+    grpc_port: Annotated[
+        int, Meta(ge=0, le=65535, description="port for OTLP/gRPC, usually 4317; 0 takes none (needs `aetia[grpc]`)")
+    ] = 0
     auth: Annotated[
         Literal["auto", "tokens"],
         Meta(description="`auto` asks for tokens unless only this machine can reach the server; `tokens` always"),

@@ -78,11 +78,9 @@ class Guard:
 
     def _identity(self, headers: Headers) -> tuple[Identity, bool]:
         """Who asks, and whether a token says so, which no other site can send."""
-        kind, _, text = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer":
-            found = self._state.tokens.identify(text.strip())
-            if found is not None:
-                return found, True
+        found = self._state.tokens.bearer(headers.get("authorization", ""))
+        if found is not None:
+            return found, True
         if self._state.local:
             return LOCAL, False
         return self._state.sessions.identify(headers.get("cookie", "")) or NOBODY, False

@@ -76,6 +76,7 @@ EXTRA: dict[tuple[str, str], str] = {
     ("POST", "/v1/traces"): "OTLP/HTTP, protobuf or JSON, gzip, zstd or deflate (scope `ingest`)",
     ("POST", "/v1/metrics"): "OTLP/HTTP, likewise",
     ("POST", "/v1/logs"): "OTLP/HTTP, likewise",
+    ("POST", "/mcp"): "The Model Context Protocol, streamable HTTP; needs the extra `mcp`",
     ("GET", "/healthz"): "200 while the process lives",
     ("GET", "/readyz"): "200 while telemetry is taken and questions are answered, else 503 with `why`",
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aetia.model.errors import ServeError
+from aetia.serve import grpc_receiver
 from aetia.serve.config import Config, store_settings
 from aetia.serve.live import make_live
 from aetia.serve.mcp import mount as mcp
@@ -36,6 +37,7 @@ def opened(config: Config, folder: Path, url: str, *, store_url: str = "") -> Ge
         stack.callback(live.close)
         live.start()
         mcp.mount(state)
+        grpc_receiver.mount(state)
         yield state
 
 

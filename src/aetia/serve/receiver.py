@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -44,6 +45,10 @@ class Receiver:
     def in_flight_bytes(self) -> int:
         return self._flight.held
 
+    def reserved(self) -> AbstractContextManager[Grow]:
+        """A share of the memory for bodies, see `InFlight.reserved`."""
+        return self._flight.reserved()
+
     async def receive(self, request: Request) -> Response:
         """One export request."""
         signal = PATHS[request.url.path]
@@ -55,7 +60,7 @@ class Receiver:
         except Refused as refused:
             answer = refused
         except AetiaError as error:
-            answer = self._as_refused(error)
+            answer = self.refused(error)
         self._state.watch.refused(signal)
         return status_response(answer, kind)
 
@@ -71,12 +76,18 @@ class Receiver:
         lost, why = 0, ""
         if kind == JSON:
             body, lost, why = await _converted(signal, body, grow)
+        rejected, reason = await self.take(signal, body, lost=lost, why=why)
+        return success(signal, kind, rejected, reason)
+
+    async def take(self, signal: Signal, body: bytes, *, lost: int = 0, why: str = "") -> tuple[int, str]:
+        """Keep a decompressed protobuf body, of which `lost` items are gone already because of `why`; how many were
+        rejected in all and why. Raises Refused, and AetiaError for `refused`."""
         receipt = await self._durable(signal, body)
         rejected = lost + receipt.rejected
         self._state.watch.received(
             signal, len(body), rows=receipt.rows, rejected=rejected, duplicate=bool(receipt.duplicate)
         )
-        return success(signal, kind, rejected, "; ".join(text for text in (why, receipt.reason) if text))
+        return rejected, "; ".join(text for text in (why, receipt.reason) if text)
 
     async def _durable(self, signal: Signal, body: bytes) -> Any:
         """The store's receipt. The write goes on when we stop waiting; a second one of the same body is recognised."""
@@ -87,7 +98,7 @@ class Receiver:
             raise Refused("unavailable", "the telemetry is not on the disk yet; send it again.", retry_after_s=5.0)
         return future.result()
 
-    def _as_refused(self, error: AetiaError) -> Refused:
+    def refused(self, error: AetiaError) -> Refused:
         """A full queue is for the senders to go slower (429), a full disk is for us to mend (503)."""
         if isinstance(error, StoreFull) and not self._disk_refuses():
             return Refused("busy", str(error), retry_after_s=error.retry_after_s)
@@ -120,10 +131,11 @@ def success(signal: Signal, kind: str, rejected: int, reason: str) -> Response:
         # int64 is a text in the JSON of protobuf
         partial = {_REJECTED[signal]: str(rejected), "errorMessage": reason} if rejected or reason else {}
         return Response(encoded({"partialSuccess": partial} if partial else {}), media_type=JSON)
-    return Response(_message(signal, rejected, reason), media_type=PROTOBUF)
+    return Response(message(signal, rejected, reason), media_type=PROTOBUF)
 
 
-def _message(signal: Signal, rejected: int, reason: str) -> bytes:
+def message(signal: Signal, rejected: int, reason: str) -> bytes:
+    """An Export…ServiceResponse as protobuf."""
     if not rejected and not reason:
         return b""
     if signal == "spans":

@@ -177,6 +177,8 @@ def _check_tokens(config: Config, state: ServeState) -> None:
 def greeting(state: ServeState, store_url: str = "") -> Iterator[str]:
     """What is said at the start: where, what and who."""
     yield f"serving {state.url} (pages, API, OTLP/HTTP), data in {_shown(store_url) or state.folder}"
+    if state.config.server.grpc_port:
+        yield f"OTLP/gRPC on port {state.config.server.grpc_port}"
     if state.local:
         yield "no login: only this machine can reach it"
     else:

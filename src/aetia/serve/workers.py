@@ -29,6 +29,7 @@ class WorkerProcess:
         self._module = module
         self._turn = threading.Lock()
         self._pipe = threading.Lock()
+        self._life = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._number = 0
         self._closed = False
@@ -45,8 +46,6 @@ class WorkerProcess:
         Raises ServeError when the job failed, took too long or its process died.
         """
         with self._turn:
-            if self._closed:
-                raise ServeError("the server is shutting down; ask again when it is back.")
             self._number += 1
             job = msgspec.structs.replace(job, number=self._number)
             child = self._started()
@@ -75,19 +74,23 @@ class WorkerProcess:
 
     def close(self) -> None:
         """End the process; a job under way fails."""
-        self._closed = True
-        child = self._child
+        with self._life:
+            self._closed = True
+            child = self._child
         if child is not None:
             if self._turn.locked():
                 child.kill()
             self._end(child)
 
     def _started(self) -> subprocess.Popen[bytes]:
-        if self._child is None or self._child.poll() is not None:
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", self._module], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
-        return self._child
+        with self._life:
+            if self._closed:
+                raise ServeError("the server is shutting down; ask again when it is back.")
+            if self._child is None or self._child.poll() is not None:
+                self._child = subprocess.Popen(
+                    [sys.executable, "-m", self._module], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                )
+            return self._child
 
     def _answer(self, child: subprocess.Popen[bytes], job: Job, on_event: OnEvent) -> Any:
         self._send(child, job)

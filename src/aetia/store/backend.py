@@ -320,8 +320,8 @@ class Backend(Protocol):
         ...
 
     def trace(self, trace_id: str, *, limit: int = 10_000, span_id: Text = None) -> Spans:
-        """All spans of a trace (those with one id alone, where it is given), whenever they were; duplicates (same span id and kind) once, the earliest, of those
-        alike the longest. By time, span id and kind."""
+        """All spans of a trace (or those with one id alone), whenever they were; duplicates (same span id and kind)
+        once, the earliest, of those alike the longest. By time, span id and kind."""
         ...
 
     def trace_table(self, trace_id: str) -> Telemetry:

@@ -18,7 +18,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Bodies that wait to be written; beyond it `append` raises StoreFull."""
     group_bytes: int = 4 * MIB
     """Bodies that share one fsync."""
-    linger_seconds: float = 0.025
+    linger_seconds: float = 0.05
     """While several senders are at work, a group waits so long for more: decoding eight requests together costs a third
     of decoding them one by one."""
     segment_bytes: int = 64 * MIB

@@ -21,7 +21,7 @@ BY_HAND = {"detection": {"enabled": True, "warmup_s": 86_400}, "diagnosis": {"en
 """Incidents are kept and diagnosed, and open by hand alone."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while Playwright runs, the thread has an event loop, which other tests want to begin
 def browser() -> Iterator[Any]:
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is missing; install the package chromium")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from aetia.serve.mcp.tools import Shaped, Told
 from aetia.serve.mcp.values import Json, instant, plain
 from aetia.serve.mcp.wording import counted, listed, many, name, sentence, share
 from aetia.serve.operations.diagnoses import JournalAnswer, RecheckAnswer, RevisionsAnswer
-from aetia.serve.operations.incidents import IncidentsAnswer
+from aetia.serve.operations.incidents import EventsAnswer, IncidentsAnswer
 from aetia.serve.problems import Refused
 
 
@@ -64,6 +65,19 @@ def say_incident(told: Told) -> str:
         _cause(None if record.diagnosis is None else plain(record.diagnosis)),
         f"{counted(len(record.breaches), 'broken SLI')}, {counted(len(record.alerts), 'alert')}",
     )
+
+
+def events(answer: EventsAnswer, own: Any) -> Shaped:
+    return Shaped([plain(row) for row in answer.events], {"earlier_left_out": answer.truncated}, len(answer.events))
+
+
+def say_events(told: Told) -> str:
+    if not told.rows:
+        return "No event of the incident is kept."
+    last = told.rows[-1]
+    kinds = Counter(row["what"] for row in told.rows)
+    return sentence(listed([f"{count} {what}" for what, count in kinds.most_common()]),
+                    f"the last: {last['what']} at {instant(last['at_ns'])}, {last['state']}")  # fmt: skip
 
 
 def diagnosis(answer: Json, own: Any) -> Shaped:
@@ -141,7 +155,7 @@ def _nothing_about(about: str, known: set[str]) -> Refused:
     near = nearest(about, sorted(known))
     return Refused(
         "not_found", f"no evidence is about '{about[:80]}'.", searched=f"evidence about {listed(sorted(known), 10)}",
-        try_=f"about={near[0]}" if near else "leave about out",
+        try_=" or ".join(f"about={item}" for item in near) or "leave about out",
     )  # fmt: skip
 
 
@@ -168,7 +182,35 @@ def say_revisions(told: Told) -> str:
 
 
 def steps(answer: JournalAnswer, own: Any) -> Shaped:
-    return Shaped([msgspec.json.decode(event) for event in answer.events], {"revision": answer.revision}, answer.total)
+    rows = [_step(msgspec.json.decode(event)) for event in answer.events]
+    return Shaped(rows, {"revision": answer.revision}, answer.total)
+
+
+def _step(event: Json) -> Json:
+    """An event without what other views tell better: whole diagnoses and the rows of answers."""
+    kind = event["type"]
+    if kind == "opened":
+        suspects = [item["entity"]["name"] for item in event["prior"]["hypotheses"][:5]]
+        kept = {key: event.get(key) for key in ("policy", "question", "deadline_s", "max_calls")}
+        return {"type": kind, **kept, "suspects": suspects}
+    if kind == "closed":
+        return {key: value for key, value in event.items() if key != "diagnosis"}
+    if kind == "asked":
+        return {"type": kind, "number": event["number"], "at_s": event["at_s"], **_request(event["request"])}
+    if kind == "answered":
+        return {"type": kind, "number": event["number"], "at_s": event["at_s"], **_answer(event["answer"])}
+    return event
+
+
+def _request(request: Json) -> Json:
+    return {key: request.get(key) for key in ("tool", "args", "agent", "why", "question")}
+
+
+def _answer(answer: Json) -> Json:
+    held, error = answer.get("evidence"), answer.get("error")
+    says = {} if held is None else {"evidence": held["id"], "says": held["claim"]["text"]}
+    failed = {} if error is None else {"error": error["message"]}
+    return {"rows": len(answer.get("rows", ())), "text": answer.get("text"), **says, **failed}
 
 
 def say_steps(told: Told) -> str:

@@ -160,7 +160,7 @@ def say_series(told: Told) -> str:
     top = max(known, key=lambda row: row["greatest"] - row["least"])
     whose = top.get("service") or top.get("instance") or top.get("node") or "one without a service"
     return sentence(
-        f"{many(len(told.rows), 'series', more=told.more).replace('seriess', 'series')} of {name(told.answer.name)}",
+        f"{many(len(told.rows), 'series', more=told.more)} of {name(told.answer.name)}",
         f"widest range: {name(whose)} from {top['least']:.4g} to {top['greatest']:.4g}, mean {top['mean']:.4g}",
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from aetia.reason.toolbox import said
 
 def counted(number: int, what: str) -> str:
     """`1 service`, `1,204 services`."""
-    plural = what if number == 1 else what[:-1] + "ies" if what.endswith("y") else f"{what}s"
+    plural = what if number == 1 or what == "series" else what[:-1] + "ies" if what.endswith("ry") else f"{what}s"
     return f"{number:,} {plural}"
 
 

@@ -89,6 +89,11 @@ class Tokens:
         same = hmac.compare_digest(given, token.hash if token else _NO_HASH)
         return token.identity() if token is not None and same and prefix == PREFIX else None
 
+    def bearer(self, header: str) -> Identity | None:
+        """Whose token an Authorization header holds, or None."""
+        kind, _, text = header.partition(" ")
+        return self.identify(text.strip()) if kind.lower() == "bearer" else None
+
     def known(self, token_id: str) -> Identity | None:
         """The identity of a token by its id while it is not revoked."""
         with self._lock:

@@ -4,6 +4,11 @@
   performance.mark("aetia-boot");
   const held = localStorage.getItem("aetia.theme");
   if (held === "light" || held === "dark") document.documentElement.dataset.theme = held;
+  const asked = /^\/explore\/traces\/[^/]+/.exec(location.pathname)?.[0].slice("/explore".length);
+  if (asked) {
+    const url = `/api/v1${asked}/waterfall?limit=1500`; // the server reads a large trace while the modules load
+    /** @type {any} */ (globalThis).aetiaEarly = { url, answer: fetch(url, { credentials: "same-origin", headers: { accept: "application/json" } }).catch(() => null) };
+  }
   const base = ["app", "shell", "login"];
   const lib = ["dom", "api", "router", "range", "format", "keys", "live", "theme"];
   const components = ["icon", "states", "copy", "time", "overlay", "timepicker"];
@@ -13,7 +18,8 @@
     ...["record", "course", "item", "actions", "scene", "checks"],
   ].map((name) => `incidents/${name}`);
   const shown = ["lib/words", "lib/layered", "components/chart", "components/map", "components/badge", "components/table", "components/spans", "vendor/uplot/uPlot.esm", "vendor/cytoscape/cytoscape.esm.min"];
-  const page = /^\/incidents\/./.test(location.pathname) ? [...one, ...shown] : /^\/(incidents\/?)?$/.test(location.pathname) ? list : [];
+  const trace = ["explore/frame", "explore/common", "components/table", ...["page", "drawer", "model", "versus", "view", "draw", "columns"].map((name) => `explore/trace/${name}`)];
+  const page = /^\/explore\/traces\/./.test(location.pathname) ? trace : /^\/incidents\/./.test(location.pathname) ? [...one, ...shown] : /^\/(incidents\/?)?$/.test(location.pathname) ? list : [];
   for (const name of [...base, ...lib.map((item) => `lib/${item}`), ...components.map((item) => `components/${item}`), ...page]) {
     const link = document.createElement("link");
     link.rel = "modulepreload";

@@ -116,7 +116,7 @@ function baseline(found, box, service, operation, failed) {
     h("p", {}, h("i.inside"), h("b", {}, "Inside: "), `${plural(found.inside, "request")}: the ${state}requests ${whose}${length}, begun between ${time}.`),
     h("p", {}, h("i.outside"), h("b", {}, "Baseline: "), found.outside
       ? `${plural(found.outside, "request")}: all other requests ${whose} that began in the same time${length ? ", faster or slower ones" : ""}${state ? `${length ? ", and" : ","} those that ${failed === "true" ? "did not fail" : "failed"}` : ""}. Nothing before or after, so that a change of the whole system does not count as a difference.`
-      : "none. The box holds every request of its time, so there is nothing to compare it with: draw a box that leaves some durations out."),
+      : found.inside === 0 ? "none. No such request began in this time." : "none. The box holds every request of its time, so there is nothing to compare it with: draw a box that leaves some durations out."),
     found.inside + found.outside ? h("span.split", { "aria-hidden": "true", style: { "--share": String(share) } }, h("i")) : null,
     h("p.small.soft", {}, `${plural(found.tested, "value")} of attributes compared by Fisher's exact test; of those called sure, at most ${percent(found.false_discoveries)} are expected to be chance.`, found.incomplete ? " Rare values of attributes with many were left out." : ""),
   );

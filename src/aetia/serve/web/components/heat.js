@@ -192,7 +192,7 @@ function paint(ctx, grid, { width, tall, box, dots }) {
       if (!count) continue;
       const [dense, bad] = [Math.ceil((Math.log(count + 1) / scale) * 12) / 12, Math.ceil(((held.errors[t][d] ?? 0) / count) * 8) / 8];
       const key = `${dense} ${bad}`;
-      const fill = tones.get(key) ?? mixed(card, bad ? mixed(cool, hot, 0.35 + 0.65 * bad) : cool, 0.16 + 0.84 * dense);
+      const fill = tones.get(key) ?? mixed(card, bad ? mixed(cool, hot, bad ** 0.75) : cool, 0.16 + 0.84 * dense);
       tones.set(key, fill);
       ctx.fillStyle = fill;
       const [x, y] = [LEFT + t * cell, TOP + (rows - 1 - d) * line];

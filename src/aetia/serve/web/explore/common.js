@@ -8,7 +8,7 @@ import { linked, query, setQuery } from "../lib/router.js";
 import { bones, failed } from "../components/states.js";
 
 /** @typedef {import("../lib/dom.js").Signal<any>} AnySignal */
-/** @typedef {{value: AnySignal, error: AnySignal, busy: AnySignal, reload: () => void}} Answer */
+/** @typedef {{value: AnySignal, kind: AnySignal, error: AnySignal, busy: AnySignal, reload: () => void}} Answer */
 
 /** How often a page whose range ends now asks again. */
 const AGAIN_MS = 20_000;
@@ -28,6 +28,7 @@ export function range() {
  * @param {{live?: boolean}} [how] @returns {Answer} */
 export function answer(place, ask, { live = true } = {}) {
   const [value, error, busy] = [signal(/** @type {any} */ (null)), signal(/** @type {any} */ (null)), signal(false)];
+  const kind = signal("waiting"); // an old value stays, so that what reads it need not expect its end
   const turn = signal(0);
   /** @type {AbortController | null} */
   let running = null;
@@ -41,14 +42,14 @@ export function answer(place, ask, { live = true } = {}) {
     const silent = quiet;
     quiet = false;
     if (promise === null) {
-      untracked(() => batch(() => { value.value = null; error.value = null; busy.value = false; }));
+      untracked(() => batch(() => { kind.value = "waiting"; busy.value = false; }));
       return;
     }
     untracked(() => (busy.value = !silent));
     promise.then(
-      (found) => running === mine && batch(() => { value.value = found; error.value = null; busy.value = false; }),
+      (found) => running === mine && batch(() => { value.value = found; kind.value = "there"; busy.value = false; }),
       (problem) => running === mine && !mine.signal.aborted && !place.signal.aborted && batch(() => {
-        if (!silent || value.peek() === null) { error.value = problem; value.value = null; }
+        if (!silent || kind.peek() !== "there") { error.value = problem; kind.value = "failed"; }
         busy.value = false;
       }),
     );
@@ -64,15 +65,14 @@ export function answer(place, ask, { live = true } = {}) {
     hear("back", () => untracked(again));
   }
   onEnd(() => running?.abort());
-  return { value, error, busy, reload: () => (turn.value = turn.peek() + 1) };
+  return { value, kind, error, busy, reload: () => (turn.value = turn.peek() + 1) };
 }
 
 /** Bones, the reason of a failure, or the content: made once, so it reads the answer in functions of its own.
  * @param {Answer} from @param {() => any} content @param {number} [lines] */
 export function shown(from, content, lines = 6) {
-  const kind = computed(() => (from.value.value !== null ? "there" : from.error.value !== null ? "failed" : "waiting"));
-  return h("div.answer-of", { class: () => (from.busy.value && from.value.value !== null ? "stale" : ""), "aria-busy": () => (from.busy.value ? "true" : null) }, () => {
-    const now = kind.value;
+  return h("div.answer-of", { class: () => (from.busy.value && from.kind.value === "there" ? "stale" : ""), "aria-busy": () => (from.busy.value ? "true" : null) }, () => {
+    const now = from.kind.value;
     return untracked(() => (now === "there" ? content() : now === "failed" ? failed(from.error.value, from.reload) : bones(lines)));
   });
 }
@@ -140,9 +140,28 @@ const TONES = [
   ["#3d5a99", "#86a3e6"], ["#7d6608", "#cbb84a"], ["#2b8ca3", "#63c5de"], ["#8a4b2d", "#cf8f6b"], ["#6b4c9a", "#ab90d8"],
 ];
 
-/** The same name has the same colour everywhere. @param {string} name @param {boolean} dark */
-export function tone(name, dark) {
+/** @param {string} name */
+function hashed(name) {
   let hash = 2166136261;
   for (let at = 0; at < name.length; at += 1) hash = Math.imul(hash ^ name.charCodeAt(at), 16777619);
-  return TONES[(hash >>> 0) % TONES.length][dark ? 1 : 0];
+  return (hash ^ (hash >>> 15)) >>> 0;
+}
+
+/** The same name has the same colour everywhere. @param {string} name @param {boolean} dark */
+export const tone = (name, dark) => TONES[hashed(name) % TONES.length][dark ? 1 : 0];
+
+/** Colours of names that stand beside one another: each its own, or the next that is free, as long as there are any.
+ * @param {string[]} names @param {boolean} dark */
+export function tones(names, dark) {
+  const taken = new Set();
+  /** @type {Map<string, string>} */
+  const made = new Map();
+  for (const name of [...names].sort()) {
+    let at = hashed(name) % TONES.length;
+    for (let step = 0; step < TONES.length && taken.has(at); step += 1) at = (at + 1) % TONES.length;
+    if (taken.size < TONES.length) taken.add(at);
+    else at = hashed(name) % TONES.length;
+    made.set(name, TONES[at][dark ? 1 : 0]);
+  }
+  return names.map((name) => made.get(name) ?? TONES[0][0]);
 }

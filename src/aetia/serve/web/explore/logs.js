@@ -92,7 +92,7 @@ function templateTable(rows, service) {
     columns: [
       { key: "template", title: "Template", narrow: "whole", by: (row) => row.template, cell: (row) => h("div.said", {}, h("a.template.mono.plain", { href: () => link(row), title: plain(row.example, 400) }, pattern(row.template)), row.exception ? h("div.small.hotword", {}, plain(row.exception, 120), row.call_site ? h("span.faint", {}, ` at ${plain(row.call_site, 120)}`) : null) : null) },
       { key: "severity", title: "Severity", narrow: "right", by: (row) => row.severity ?? "", cell: (row) => level(row.severity) },
-      { key: "service", title: "Service", narrow: "right", by: (row) => row.service ?? "", cell: (row) => (row.service ? h("a", { href: () => serviceLink(row.service) }, plain(row.service, 60)) : "–") },
+      { key: "service", title: "Service", narrow: "right", by: (row) => row.service ?? "", cell: (row) => (row.service ? h("a.nowrap", { href: () => serviceLink(row.service) }, plain(row.service, 60)) : "–") },
       { key: "change", title: "Change", narrow: "right", by: (row) => row.change, cell: (row) => (row.change === "same" ? h("span.faint", {}, "same") : h("span.badge", { class: row.change === "new" || row.change === "more" ? "hot" : "cool" }, row.change)) },
       { key: "before", title: "Before", num: true, narrow: "right", by: (row) => row.before, cell: (row) => number(row.before) },
       { key: "count", title: "Now", num: true, narrow: "right", by: (row) => row.count, cell: (row) => number(row.count) },

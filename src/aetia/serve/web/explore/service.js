@@ -1,6 +1,6 @@
 /** One service: its requests over time, operations, neighbours, failures, log templates and metrics. */
 
-import { computed, h } from "../lib/dom.js";
+import { computed, h, untracked } from "../lib/dom.js";
 import { duration, number, percent, plain, plural } from "../lib/format.js";
 import { linked, setQuery } from "../lib/router.js";
 import { chart } from "../components/chart.js";
@@ -103,10 +103,10 @@ function charts({ red, window }, happened, service) {
     h(
       "div.charts.reds",
       {},
-      chart({ ...base, title: "Requests", unit: "1/s", lines: [{ label: "requests", values: red.requests.map((/** @type {number} */ n) => n / s) }] }),
-      chart({ ...base, title: "Errors", unit: "share", lines: [{ label: "failed", values: share, colour: "--hot-solid", fill: "--hot-faint" }] }),
+      chart({ ...base, title: "Requests", unit: "1/s", aside: `${number(red.requests.reduce((/** @type {number} */ sum, /** @type {number} */ n) => sum + n, 0))} in all`, lines: [{ label: "requests", values: red.requests.map((/** @type {number} */ n) => n / s) }] }),
+      chart({ ...base, title: "Errors", unit: "share", aside: `${number(red.errors.reduce((/** @type {number} */ sum, /** @type {number} */ n) => sum + n, 0))} in all`, lines: [{ label: "failed", values: share, colour: "--hot-solid", fill: "--hot-faint" }] }),
       chart({
-        ...base, title: "Duration", unit: "ms", aside: latest(red.p95_ms) === null ? "" : `p95 ${duration(Number(latest(red.p95_ms)) * 1e6)}`,
+        ...base, title: "Duration", unit: "ms", aside: latest(red.p95_ms) === null ? "–" : `p95 ${duration(Number(latest(red.p95_ms)) * 1e6)}`,
         lines: [{ label: "p50", values: red.p50_ms, colour: "--good-solid" }, { label: "p95", values: red.p95_ms }, { label: "p99", values: red.p99_ms, colour: "--change" }],
       }),
     ),
@@ -151,7 +151,7 @@ function neighbours(from, service, callers) {
     const rows = computed(() => (from.value.value?.edges ?? []).filter((/** @type {any} */ edge) => edge[mine] === service));
     return [
       () => (rows.value.length ? null : empty(callers ? "Nobody calls it: it is an entry point" : "It calls nobody", undefined, { slim: true })),
-      table({
+      () => (rows.value.length === 0 ? null : untracked(() => table({
         label: callers ? "Callers" : "Callees",
         rows: () => rows.value,
         key: (edge) => edge[other],
@@ -162,7 +162,7 @@ function neighbours(from, service, callers) {
           { key: "errors", title: "Errors", num: true, narrow: "right", by: (edge) => edge.errors / edge.calls, cell: (edge) => h("span", { class: edge.errors / edge.calls >= 0.01 ? "hotword" : "" }, edge.errors ? percent(edge.errors / edge.calls) : "0 %") },
           { key: "p95", title: "p95", num: true, narrow: "right", by: (edge) => edge.p95_ms, cell: (edge) => duration(edge.p95_ms === null ? null : edge.p95_ms * 1e6) },
         ],
-      }),
+      }))),
     ];
   }, 3));
 }

@@ -33,7 +33,7 @@ export function page(place) {
     ),
     shown(services, () => () => {
       if (services.value.value.services.length === 0) return h("div.card", {}, nothing());
-      return view.value === "map" ? topology(place, window, services, happened) : [
+      return view.value === "map" ? topology(place, window, services, happened, words) : [
         h("div.card", {}, list(place, window, fits, happened)),
         () => (fits.value.length === 0 ? h("div.card", {}, empty("No service has such a name", [h("button.button", { onclick: () => { field.value = ""; setQuery({ q: null }); } }, "Show all of them")], { slim: true })) : null),
       ];
@@ -54,8 +54,8 @@ const bad = (row) => (row.error_share >= HOT ? "hot" : row.error_share >= WARM ?
 /** @param {import("../lib/router.js").Place} place @param {() => any} window @param {import("../lib/dom.js").Signal<any[]>} rows
  * @param {ReturnType<typeof happenings>} happened */
 function list(place, window, rows, happened) {
-  const lines = sparks(place, window, () => rows.value.slice(0, SPARKS).map((row) => row.service));
-  const errors = (/** @type {any} */ row) => h("span.level", { class: bad(row), style: { "--share": String(Math.min(1, row.error_share)) } }, h("i"), row.errors ? percent(row.error_share) : "0 %");
+  const lines = sparks(place, window, () => [...rows.value].sort((a, b) => b.requests - a.requests).slice(0, SPARKS).map((row) => row.service));
+  const errors = (/** @type {any} */ row) => h("span.level", { class: bad(row), style: { "--share": String(Math.min(1, row.error_share)) } }, h("i"), h("span", {}, row.errors ? percent(row.error_share) : "0 %"));
   return table({
     label: "Services", keyboard: true,
     key: (row) => row.service,
@@ -65,13 +65,13 @@ function list(place, window, rows, happened) {
     columns: [
       { key: "service", title: "Service", narrow: "whole", by: (row) => row.service, cell: (row) => h("span.row.nowraprow", {}, h("a.strong", { href: () => serviceLink(row.service) }, plain(row.service, 80) || "(no name)"), burning(happened, row.service)) },
       { key: "requests", title: "Requests/s", num: true, narrow: "right", by: (row) => row.per_second, cell: (row) => number(row.per_second), help: "Spans of kind server or consumer per second" },
-      { key: "course", title: "Requests", narrow: "gone", cell: (row) => spark(lines.value.get(row.service)?.requests ?? [], { width: 120, label: "" }) },
+      { key: "course", title: "over time", narrow: "gone", cell: (row) => spark(lines.value.get(row.service)?.requests ?? [], { width: 120, label: "" }) },
       { key: "errors", title: "Errors", num: true, narrow: "right", by: (row) => row.error_share, cell: errors, help: "Share of requests whose status is error" },
-      { key: "bad", title: "", narrow: "gone", cell: (row) => spark(lines.value.get(row.service)?.errors ?? [], { width: 72, hot: row.errors > 0 }) },
+      { key: "bad", title: "over time", narrow: "gone", cell: (row) => spark(lines.value.get(row.service)?.errors ?? [], { width: 72, hot: row.errors > 0 }) },
       { key: "p50", title: "p50", num: true, narrow: "right", by: (row) => row.p50_ms, cell: (row) => ms(row.p50_ms), help: "Half of the requests are faster" },
       { key: "p95", title: "p95", num: true, narrow: "right", by: (row) => row.p95_ms, cell: (row) => ms(row.p95_ms), help: "95 % of the requests are faster" },
       { key: "p99", title: "p99", num: true, narrow: "right", by: (row) => row.p99_ms, cell: (row) => ms(row.p99_ms), help: "99 % of the requests are faster" },
-      { key: "slow", title: "p95", narrow: "gone", cell: (row) => spark(lines.value.get(row.service)?.p95_ms ?? [], { width: 96 }) },
+      { key: "slow", title: "p95 over time", narrow: "gone", cell: (row) => spark(lines.value.get(row.service)?.p95_ms ?? [], { width: 96 }) },
     ],
   });
 }
@@ -117,13 +117,14 @@ async function stepOf(asked) {
 }
 
 /** @param {import("../lib/router.js").Place} place @param {() => any} window @param {import("./common.js").Answer} services
- * @param {ReturnType<typeof happenings>} happened */
-function topology(place, window, services, happened) {
+ * @param {ReturnType<typeof happenings>} happened @param {import("../lib/dom.js").Signal<string>} words */
+function topology(place, window, services, happened, words) {
   const edges = answer(place, (signal) => ask("topology", window(), signal), { live: false });
   return h("section.card.body", {}, shown(edges, () => () => {
-    const calls = edges.value.value.edges;
+    const fits = (/** @type {string} */ name) => name.toLowerCase().includes(words.value.toLowerCase());
+    const calls = edges.value.value.edges.filter((/** @type {any} */ edge) => fits(edge.caller) || fits(edge.callee));
     const rows = new Map((services.value.peek()?.services ?? []).map((/** @type {any} */ row) => [row.service, row]));
-    const names = new Set([...rows.keys(), ...calls.flatMap((/** @type {any} */ edge) => [edge.caller, edge.callee])]);
+    const names = new Set([...[...rows.keys()].filter(fits), ...calls.flatMap((/** @type {any} */ edge) => [edge.caller, edge.callee])]);
     const most = Math.max(1, ...calls.map((/** @type {any} */ edge) => edge.calls));
     const drawn = map({
       label: `Calls between ${plural(names.size, "service")}; the table shows the same in words`,

@@ -2,11 +2,13 @@
 
 import { duration } from "../../lib/format.js";
 import { colour, dark } from "../../lib/theme.js";
-import { tone } from "../common.js";
+import { tones } from "../common.js";
 import { CRITICAL, FAILED, ORPHAN } from "./model.js";
 
 export const ROW = 22;
 export const HEAD = 26;
+/** Room for the duration beside the longest bar. */
+export const ASIDE = 62;
 
 /** @typedef {{from: number, to: number}} View ns from the start of the trace */
 /** @typedef {{width: number, height: number, names: number, top: number, view: View, chosen: number, over: number,
@@ -19,7 +21,7 @@ export function palette(services) {
   const roles = ["--card", "--wash", "--line", "--ink", "--ink-soft", "--ink-faint", "--act", "--act-wash", "--critical", "--critical-solid", "--minor-wash", "--paper"];
   const [card, wash, line, ink, soft, faint, act, actWash, critical, criticalSolid, match, paper] = roles.map(colour);
   const font = getComputedStyle(document.body).fontFamily;
-  return { card, wash, line, ink, soft, faint, act, actWash, critical, criticalSolid, match, paper, font, tones: services.map((name) => tone(name, night)) };
+  return { card, wash, line, ink, soft, faint, act, actWash, critical, criticalSolid, match, paper, font, tones: tones(services, night) };
 }
 
 /** Round times for a scale. @param {View} view @param {number} width px @returns {number[]} */
@@ -46,11 +48,11 @@ export function sized(canvas, width, height) {
 export function drawRows(ctx, model, tones, scene) {
   const { width, height, names, top, view } = scene;
   const lane = width - names;
-  const scale = lane / (view.to - view.from);
+  const scale = (lane - ASIDE) / (view.to - view.from);
   const x = (/** @type {number} */ ns) => names + (ns - view.from) * scale;
   ctx.fillStyle = tones.card;
   ctx.fillRect(0, 0, width, height);
-  const marks = ticks(view, lane);
+  const marks = ticks(view, lane - ASIDE);
   ctx.fillStyle = tones.line;
   for (const at of marks) ctx.fillRect(Math.round(x(at)), HEAD, 1, height - HEAD);
   const first = Math.max(0, Math.floor(top / ROW));

@@ -20,7 +20,8 @@ export function drawer(model, row, { signal, close, go }) {
   const parent = columns.parent[row];
   /** @type {Array<[string, any]>} */
   const facts = [
-    ["began", h("time", { title: utc(ms(at)) }, `${clock(ms(at))}, ${duration(columns.start[row])} into the trace`)],
+    ["began", h("span", { title: utc(ms(at)) }, `${duration(columns.start[row])} into the trace`)],
+    ["at", h("time", { title: utc(ms(at)) }, clock(ms(at)))],
     ["took", duration(columns.duration[row])],
     ["of its own", duration(columns.self_time[row])],
     ["on the critical path", columns.flags[row] & CRITICAL ? duration(columns.critical[row]) : "not on it"],

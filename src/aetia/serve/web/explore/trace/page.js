@@ -1,6 +1,6 @@
 /** One trace: its waterfall, what a search finds in it, its critical path, one span, another trace beside it. */
 
-import { ApiError, address, loginNeeded, reachable } from "../../lib/api.js";
+import { ApiError, address, get, loginNeeded, reachable } from "../../lib/api.js";
 import { batch, computed, effect, h, onEnd, signal, untracked } from "../../lib/dom.js";
 import { duration, number, plain, plural } from "../../lib/format.js";
 import { bind } from "../../lib/keys.js";
@@ -9,12 +9,15 @@ import { dark, themed } from "../../lib/theme.js";
 import { icon } from "../../components/icon.js";
 import { bones, failed } from "../../components/states.js";
 import { when } from "../../components/time.js";
-import { tone } from "../common.js";
+import { tones } from "../common.js";
 import { explore } from "../frame.js";
 import { drawer } from "./drawer.js";
+import { columns as columnsFrom } from "./columns.js";
 import { Model, nextOf } from "./model.js";
 import { versus } from "./versus.js";
 import { waterfall } from "./view.js";
+
+/** @typedef {{span: string | null, q: string | null, path: string | null, from: string | null, to: string | null}} State */
 
 /** Spans of the first drawing: the longest, which stand for the others until these are there. */
 const FIRST = 1500;
@@ -26,21 +29,24 @@ export function page(place) {
   const model = signal(null);
   /** @type {import("../../lib/dom.js").Signal<unknown>} */
   const error = signal(null);
+  const start = query.peek();
+  /** What is chosen and shown; it outlives the first drawing. @type {State} */
+  const state = { span: start.get("span"), q: start.get("q"), path: start.get("path"), from: start.get("from"), to: start.get("to") };
   const [source, close] = columnsOf();
   onEnd(close);
   const load = async () => {
     error.value = null;
     try {
-      const first = await source(id, FIRST);
+      const first = columnsFrom(await quick(id, place.signal));
       if (place.signal.aborted) return;
       model.value = new Model(first);
-      performance.mark("aetia-waterfall-first");
+      marked("first");
       if (first.truncated) {
-        const all = await source(id, null);
+        const all = await source(id);
         if (place.signal.aborted) return;
         model.value = new Model(all);
       }
-      requestAnimationFrame(() => setTimeout(() => performance.mark("aetia-waterfall-whole")));
+      marked("whole");
     } catch (problem) {
       if (!place.signal.aborted) error.value = problem;
     }
@@ -50,18 +56,30 @@ export function page(place) {
     if (error.value !== null && model.value === null) return h("div.card", {}, failed(error.value, load));
     if (model.value === null) return [h("div.row.crumb", {}, back()), h("div.card", {}, bones(12))];
     const held = model.value;
-    return untracked(() => shown(place, id, held, model));
+    return untracked(() => shown(place, id, held, state));
   }));
 }
 
+/** When it was painted: after the next frame. @param {string} what */
+const marked = (what) => requestAnimationFrame(() => setTimeout(() => performance.mark(`aetia-waterfall-${what}`)));
+
 const back = () => h("a", { href: () => linked("/explore/traces") }, icon("left"), "Traces");
 
-/** Asks for columns in a worker; the second of the results ends it.
- * @returns {[(id: string, limit: number | null) => Promise<import("./model.js").Columns>, () => void]} */
+/** The first answer: `boot.js` may have asked already. @param {string} id @param {AbortSignal} signal */
+async function quick(id, signal) {
+  const path = `traces/${encodeURIComponent(id)}/waterfall`;
+  const early = /** @type {any} */ (globalThis).aetiaEarly;
+  /** @type {any} */ (globalThis).aetiaEarly = null;
+  const response = early?.url === address(path, { limit: FIRST }) ? await early.answer : null;
+  return response?.ok ? response.json() : get(path, { limit: FIRST }, signal);
+}
+
+/** Asks for all columns in a worker; the second of the results ends it.
+ * @returns {[(id: string) => Promise<import("./model.js").Columns>, () => void]} */
 function columnsOf() {
   const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
   let last = 0;
-  const ask = (/** @type {string} */ id, /** @type {number | null} */ limit) => new Promise((resolve, reject) => {
+  const ask = (/** @type {string} */ id) => new Promise((resolve, reject) => {
     const mine = ++last;
     const hear = (/** @type {MessageEvent} */ { data }) => {
       if (data.id !== mine) return;
@@ -73,36 +91,39 @@ function columnsOf() {
     };
     worker.addEventListener("message", hear);
     worker.onerror = () => reject(new Error("the worker of the waterfall could not be started"));
-    worker.postMessage({ id: mine, url: new URL(address(`traces/${encodeURIComponent(id)}/waterfall`, { limit }), location.href).href });
+    worker.postMessage({ id: mine, url: new URL(address(`traces/${encodeURIComponent(id)}/waterfall`), location.href).href });
   });
   return [/** @type {any} */ (ask), () => worker.terminate()];
 }
 
-/** @param {import("../../lib/router.js").Place} place @param {string} id @param {Model} model
- * @param {import("../../lib/dom.js").Signal<Model | null>} latest */
-function shown(place, id, model, latest) {
+/** @param {import("../../lib/router.js").Place} place @param {string} id @param {Model} model @param {State} state */
+function shown(place, id, model, state) {
   const { columns } = model;
-  const start = query.peek();
-  const chosen = signal(start.get("span") ? model.rowOf(start.get("span") ?? "") : -1);
+  const chosen = signal(state.span ? model.rowOf(state.span) : -1);
   const opened = signal(chosen.peek() >= 0);
-  const critical = signal(start.get("path") === "1");
-  const words = signal(start.get("q") ?? "");
+  const critical = signal(state.path === "1");
+  const folded = signal(false);
+  const words = signal(state.q ?? "");
   const found = signal(model.search(words.peek()));
   const at = computed(() => (chosen.value >= 0 ? found.value.indexOf(chosen.value) : -1));
-  const tell = later((/** @type {Record<string, string | null>} */ changes) => !place.signal.aborted && latest.peek() === model && setQuery(changes));
+  const later = delayed((/** @type {Partial<State>} */ changes) => !place.signal.aborted && setQuery(changes));
+  const tell = (/** @type {Partial<State>} */ changes) => {
+    Object.assign(state, changes);
+    later(changes);
+  };
   const open = (/** @type {number} */ row) => batch(() => { chosen.value = row; opened.value = true; });
   const view = waterfall(model, {
     chosen, critical, found, open,
     zoomed: ({ from, to }) => tell({ from: from <= 0 && to >= columns.duration_ns ? null : String(Math.round(from)), to: from <= 0 && to >= columns.duration_ns ? null : String(Math.round(to)) }),
   });
-  const [from, to] = [Number(start.get("from")), Number(start.get("to"))];
+  const [from, to] = [Number(state.from), Number(state.to)];
   if (to > from && from >= 0) view.zoom({ from, to });
   if (chosen.peek() >= 0) requestAnimationFrame(() => view.show(chosen.peek(), true));
   let first = true;
   effect(() => {
     const changes = { span: chosen.value >= 0 ? model.id(chosen.value) : null, q: words.value || null, path: critical.value ? "1" : null };
     if (!first) tell(changes);
-    first = false;
+    first = false; // a span that the first drawing lacks is still wanted in the next one
   });
   const pick = (/** @type {number} */ row, middle = true) => {
     if (row < 0) return;
@@ -114,7 +135,7 @@ function shown(place, id, model, latest) {
     error: (/** @type {number} */ by) => pick(nextOf(model.errors, chosen.peek(), by)),
     critical: (/** @type {number} */ by) => { critical.value = true; pick(nextCritical(model, chosen.peek(), by)); },
   };
-  keys(model, view, chosen, walk, { open, shut: () => (opened.value = false), isOpen: () => opened.peek(), search: () => field.focus() });
+  keys(model, view, chosen, walk, { open, shut: () => (opened.value = false), isOpen: () => opened.peek(), folded });
   const field = h("input.field", {
     type: "search", placeholder: "Find: service, operation, >50ms, error", "aria-label": "Find spans", "data-search": true, value: words.peek(), spellcheck: "false",
     oninput: () => batch(() => { words.value = field.value; found.value = model.search(field.value); }),
@@ -140,7 +161,7 @@ function shown(place, id, model, latest) {
         model.errors.length ? h("span.row.small.hotword", {}, plural(model.errors.length, "error"), step("error", "Error", walk.error)) : h("span.small.soft", {}, "no errors"),
         h("span.row.small", {}, h("button.button.slim", { "aria-pressed": () => String(critical.value), title: "Fade what the request did not wait for", onclick: () => (critical.value = !critical.peek()) }, "Critical path"), step("stretch of the critical path", "Stretch", walk.critical)),
         h("span.room"),
-        h("button.button.slim", { onclick: () => fold(model, view) }, () => (folded.value ? "Unfold all" : "Fold")),
+        h("button.button.slim", { onclick: () => fold(model, view, folded) }, () => (folded.value ? "Unfold all" : "Fold")),
         h("span.row.zoom", {}, h("button.button.square.slim", { "aria-label": "Closer", onclick: () => view.zoomBy(0.6) }, icon("plus")), h("button.button.square.slim", { "aria-label": "Farther", onclick: () => view.zoomBy(1 / 0.6) }, icon("minus")), h("button.button.square.slim", { "aria-label": "Whole trace", onclick: () => view.reset() }, icon("fit"))),
       ),
       columns.truncated ? h("p.small.soft.partial", { role: "status" }, `${number(model.length)} of ${number(columns.total)} spans are shown: the longest, with all above them.`) : null,
@@ -154,10 +175,8 @@ function shown(place, id, model, latest) {
   );
 }
 
-const folded = signal(false);
-
-/** @param {Model} model @param {ReturnType<typeof waterfall>} view */
-function fold(model, view) {
+/** @param {Model} model @param {ReturnType<typeof waterfall>} view @param {import("../../lib/dom.js").Signal<boolean>} folded */
+function fold(model, view, folded) {
   folded.value = !folded.peek();
   model.closeBelow(folded.peek() ? 1 : Infinity);
   view.grow();
@@ -183,7 +202,8 @@ function facts({ columns }) {
 /** @param {Model} model */
 const services = ({ columns }) => () => {
   const night = (themed.value, dark());
-  return columns.services.slice(0, 12).map((name) => h("span", {}, h("i", { style: { background: tone(name, night) } }), plain(name, 30)));
+  const held = tones(columns.services, night);
+  return columns.services.slice(0, 12).map((name, at) => h("span", {}, h("i", { style: { background: held[at] } }), plain(name, 30)));
 };
 
 /** The next stretch of the critical path that begins after the chosen row's, by time. @param {Model} model @param {number} row @param {number} by */
@@ -201,12 +221,15 @@ function nextCritical(model, row, by) {
 }
 
 /** Once, a little after the last of several calls, with all of their changes. @param {(changes: any) => void} run */
-function later(run) {
+function delayed(run) {
   /** @type {Record<string, string | null>} */
   let held = {};
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
-  onEnd(() => clearTimeout(timer));
+  onEnd(() => {
+    clearTimeout(timer);
+    if (Object.keys(held).length) run(held);
+  });
   return (/** @type {Record<string, string | null>} */ changes) => {
     held = { ...held, ...changes };
     clearTimeout(timer);
@@ -216,7 +239,7 @@ function later(run) {
 
 /** @param {Model} model @param {ReturnType<typeof waterfall>} view @param {import("../../lib/dom.js").Signal<number>} chosen
  * @param {{found: (by: number) => void, error: (by: number) => void, critical: (by: number) => void}} walk
- * @param {{open: (row: number) => void, shut: () => void, isOpen: () => boolean, search: () => void}} how */
+ * @param {{open: (row: number) => void, shut: () => void, isOpen: () => boolean, folded: import("../../lib/dom.js").Signal<boolean>}} how */
 function keys(model, view, chosen, walk, how) {
   const { columns } = model;
   const group = "Waterfall";
@@ -255,7 +278,7 @@ function keys(model, view, chosen, walk, how) {
   bind("C", "Stretch before", () => walk.critical(-1), group);
   bind("n", "Next match", () => walk.found(1), group);
   bind("N", "Match before", () => walk.found(-1), group);
-  bind("x", "Fold or unfold all", () => fold(model, view), group);
+  bind("x", "Fold or unfold all", () => fold(model, view, how.folded), group);
   bind("Enter", "Show the span", () => chosen.peek() >= 0 && how.open(chosen.peek()), group);
   bind("Escape", "Close the span, go up", () => {
     const focused = document.activeElement;

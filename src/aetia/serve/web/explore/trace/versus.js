@@ -39,7 +39,9 @@ function choose(place, id, model) {
         const { middle, rows } = found.value.value;
         if (rows.length === 0) return empty("No other trace of the same entry is near", `None of ${plain(service, 60)} ${plain(name, 80)} within half an hour.`, { slim: true });
         const item = (/** @type {any} */ row, /** @type {string} */ note) => h("li", {}, h("button.aslink", { onclick: () => setQuery({ vs: row.trace_id }, { push: true }) }, `${duration(row.duration_ms * 1e6)}, ${plural(row.spans, "span")}`), h("span.small", { class: row.errors ? "hotword" : "soft" }, row.errors ? plural(row.errors, "error") : "no errors"), h("span.small.soft", {}, note), h("span.small.faint", {}, when(row.start_ns, { day: false })));
-        return h("ul.lines", {}, middle ? item(middle, "the middle of the good ones") : null, rows.filter((/** @type {any} */ row) => row !== middle).slice(0, 12).map((/** @type {any} */ row) => item(row, "")));
+        const others = rows.filter((/** @type {any} */ row) => row !== middle);
+        const some = [...others.filter((/** @type {any} */ row) => row.errors === 0).slice(0, 6), ...others.filter((/** @type {any} */ row) => row.errors).slice(0, 4)];
+        return h("ul.lines.four", {}, middle ? item(middle, "the middle of the good ones") : null, some.map((/** @type {any} */ row) => item(row, "")));
       }, 4)));
 }
 

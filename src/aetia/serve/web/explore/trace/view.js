@@ -3,7 +3,7 @@
 import { effect, h, onEnd } from "../../lib/dom.js";
 import { duration, number } from "../../lib/format.js";
 import { themed } from "../../lib/theme.js";
-import { HEAD, ROW, drawRows, palette, picture, shorter, sized, ticks } from "./draw.js";
+import { ASIDE, HEAD, ROW, drawRows, palette, picture, shorter, sized, ticks } from "./draw.js";
 import { FAILED } from "./model.js";
 
 const MAP = 64;
@@ -163,7 +163,7 @@ function pointers({ canvas, small, scroller, model, hooks, zoom, zoomBy, grow, w
   };
   const timeAt = (/** @type {MouseEvent} */ event) => {
     const x = event.clientX - canvas.getBoundingClientRect().left - names();
-    return view().from + (x / (width() - names())) * (view().to - view().from);
+    return view().from + (x / (width() - names() - ASIDE)) * (view().to - view().from);
   };
   canvas.addEventListener("pointermove", (event) => {
     setOver(rowAt(event));
