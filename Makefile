@@ -7,7 +7,7 @@ STAMP := $(VENV)/.set-up
 PYTEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types imports docs docs-test perf check lock clean
+.PHONY: help setup chdb demo test lint format types imports docs docs-test perf check lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ $(STAMP): pyproject.toml requirements/dev.txt
 	@echo "setting up $(VENV) (about a minute the first time)"
 	@$(BIN)/python -m pip install --quiet --constraint requirements/dev.txt --editable '.[dev]'
 	@touch $@
+
+chdb: setup ## ClickHouse's engine for the tests of the ClickHouse backend (half a gigabyte)
+	@$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/chdb.txt
 
 demo: setup ## diagnose a simulated incident
 	@$(BIN)/aetia demo

@@ -22,8 +22,8 @@ from typing import Any
 
 from mcp.client.client import Client
 
-from aetia.ingest.otlp_encode import to_request
 from aetia.ingest.case import CaseReader
+from aetia.ingest.otlp_encode import to_request
 from aetia.lab.stream import PATHS
 from aetia.serve.mcp.catalog import tools
 

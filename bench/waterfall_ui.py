@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,8 @@ FRAMES = """async ([seconds]) => {
       const box = stage.getBoundingClientRect();
       const at = { bubbles: true, cancelable: true, clientX: box.left + box.width * 0.7, clientY: box.top + 200 };
       const zoom = step % 120 > 80;
-      if (zoom) stage.dispatchEvent(new WheelEvent('wheel', { ...at, deltaY: step % 240 > 120 ? 120 : -120, ctrlKey: true }));
+      const by = step % 240 > 120 ? 120 : -120;
+      if (zoom) stage.dispatchEvent(new WheelEvent('wheel', { ...at, deltaY: by, ctrlKey: true }));
       else scroller.scrollTop += step % 960 > 480 ? -9000 : 9000;
       requestAnimationFrame(frame);
     };
@@ -109,6 +110,9 @@ FRAMES = """async ([seconds]) => {
   watch.disconnect();
   return { times: times.slice(2), longs };
 }"""
+MARKS = """() => Object.fromEntries(performance.getEntriesByType('mark')
+  .filter((mark) => mark.name.startsWith('aetia-waterfall'))
+  .map((mark) => [mark.name.slice(16), Math.round(mark.startTime)]))"""
 SEARCH = """async () => {
   const field = document.querySelector('.waterfall [data-search]');
   const took = [];
@@ -135,10 +139,7 @@ def measure(url: str, trace_id: str, runs: int) -> dict[str, Any]:
             page.wait_for_selector(".waterfall canvas.rows", timeout=60_000)
             while not page.evaluate("performance.getEntriesByName('aetia-waterfall-whole').length"):
                 page.wait_for_timeout(50)
-            paints.append(
-                page.evaluate("""() => Object.fromEntries(performance.getEntriesByType('mark')
-              .filter((m) => m.name.startsWith('aetia-waterfall')).map((m) => [m.name.slice(6), Math.round(m.startTime)]))""")
-            )
+            paints.append(page.evaluate(MARKS))
         page.wait_for_timeout(1500)
         frames = page.evaluate(FRAMES, [8])
         found = page.evaluate(SEARCH)
@@ -146,14 +147,15 @@ def measure(url: str, trace_id: str, runs: int) -> dict[str, Any]:
     times = sorted(frames["times"])
     return {
         "paint": paints,
-        "frames": len(times), "median_ms": round(times[len(times) // 2], 1), "p99_ms": round(times[int(len(times) * 0.99)], 1),
+        "frames": len(times), "median_ms": round(times[len(times) // 2], 1),
+        "p99_ms": round(times[int(len(times) * 0.99)], 1),
         "worst_ms": round(times[-1], 1), "over_50_ms": sum(one > 50 for one in times),
         "long_tasks_ms": [round(one) for one in frames["longs"]], "search_ms": [round(one, 1) for one in found],
     }  # fmt: skip
 
 
 @contextlib.contextmanager
-def somewhere(url: str | None) -> Iterator[str]:
+def somewhere(url: str | None) -> Generator[str]:
     if url is not None:
         yield url
         return

@@ -114,6 +114,15 @@ def test_a_waterfall_is_the_trace_in_the_order_of_a_drawing(shop: Served) -> Non
     assert all(a[2] == b[1] for a, b in zip(drawn["path"], drawn["path"][1:], strict=False))
 
 
+def test_one_span_of_a_trace_can_be_asked_for(shop: Served) -> None:
+    key, body = trace(SHAPE)
+    shop.send("/v1/traces", body)
+    last = shop.get(f"/api/v1/traces/{key}").json["spans"][-1]
+    found = shop.get(f"/api/v1/traces/{key}?span_id={last['span_id']}").json
+    assert found["spans"] == [last] and found["total"] == 1
+    assert shop.get(f"/api/v1/traces/{key}?span_id=00ff").json["spans"] == []
+
+
 def test_a_waterfall_that_is_cut_keeps_the_longest_spans_and_all_above_them(shop: Served) -> None:
     key, body = trace(SHAPE)
     shop.send("/v1/traces", body)

@@ -140,6 +140,11 @@ def a_trace_is_whole_and_without_duplicates(backend: Backend, sample: Sample) ->
             _span_is(span, row, trace_id)
         few = backend.trace(trace_id, limit=2)
         assert (few.rows, few.total, few.truncated) == (got.rows[:2], got.total, got.total > 2)
+        if got.rows:
+            chosen = got.rows[-1].span_id
+            same = tuple(row for row in got.rows if row.span_id == chosen)
+            one = backend.trace(trace_id, span_id=chosen)
+            assert (one.rows, one.total, one.truncated) == (same, len(same), False)
         table = backend.trace_table(trace_id).spans
         assert set(ANALYSIS_COLUMNS["spans"]) <= set(table.column_names)
         times = table["time"].cast("int64").to_pylist()

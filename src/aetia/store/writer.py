@@ -78,7 +78,7 @@ class Writer:
         self._queue: deque[_Item] = deque()
         self._queued_bytes = 0
         self._several = False
-        """Whether the last group had more than one request: several senders are at work, so it pays to wait for more."""
+        """Whether the last group had more than one request: several senders are at work, and it pays to wait."""
         self._changed = threading.Condition()
         self._stopping = False
         self._rolls_asked = self._rolls_done = 0

@@ -40,3 +40,7 @@ def test_places(name: str, labels: dict[str, str], expected: tuple[str | None, s
 def test_only_labels_that_tell_series_apart_are_left() -> None:
     labels = {"__name__": "x", "job": "a", "service": "cart", "app": "cart", "pod": POD, "code": "500", "empty": ""}
     assert place_of(labels, "x").rest == {"code": "500"}
+
+
+def test_a_label_without_a_name_names_no_place() -> None:
+    assert place_of({"": "x"}) == (None, None, None, {"": "x"})

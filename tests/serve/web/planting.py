@@ -64,11 +64,13 @@ def _requests(at_ns: int) -> bytes:
     for number in range(40):
         span = scope.spans.add()
         span.trace_id = (at_ns + number).to_bytes(16, "big")
-        span.span_id, span.name, span.kind = (number + 1).to_bytes(8, "big"), "POST /pay", 2
+        span.span_id, span.name = (number + 1).to_bytes(8, "big"), "POST /pay"
+        span.kind = span.SPAN_KIND_SERVER
         slow = number % 8 == 0
         span.start_time_unix_nano = at_ns + number * 500_000_000
         span.end_time_unix_nano = span.start_time_unix_nano + round((SLOW_MS if slow else 20.0 + number) * 1e6)
-        span.status.code = 2 if number == 16 else 0
+        if number == 16:
+            span.status.code = span.status.STATUS_CODE_ERROR
         for key, value in (("build", "canary" if slow else "stable"), ("region", "eu" if number // 8 % 2 else "us")):
             item = span.attributes.add()
             item.key, item.value.string_value = key, value

@@ -14,7 +14,7 @@ from test_pages import CONTRAST, NAMELESS
 from watching import Watched
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "bench"))
-from waterfall_ui import TRACE_ID, bodies
+from waterfall_ui import TRACE_ID, bodies  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
 
 Look = Callable[..., Watched]
 LARGE = 4_000

@@ -44,10 +44,10 @@ def place_of(labels: Mapping[str, str], name: str = "") -> Place:
 
     def first(keys: tuple[str, ...]) -> str | None:
         for key in keys:
-            value = labels.get(plain.get(key, ""), "")
-            if value not in _NO_WORKLOAD:
-                used.add(plain[key])
-                return value
+            held = plain.get(key)
+            if held is not None and labels[held] not in _NO_WORKLOAD:
+                used.add(held)
+                return labels[held]
         return None
 
     node = first(NODE)

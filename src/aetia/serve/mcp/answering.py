@@ -21,7 +21,7 @@ from aetia.serve.mcp.catalog import tools
 from aetia.serve.mcp.tools import Asked, Shaped, Told, understood
 from aetia.serve.mcp.values import MOST_BYTES, MOST_FACTS, Json, shrunk, size, tidy, window_said, within
 from aetia.serve.operations._asking import WindowParams, window_of
-from aetia.serve.operations.registry import Raw
+from aetia.serve.operations.registry import Raw, readable
 from aetia.serve.problems import Refused, internal, refusal
 from aetia.serve.security.identity import caller, require
 
@@ -66,7 +66,7 @@ class Answers:
         except Exception:
             log.exception("a tool failed: %s", name)
             found = internal()
-        problem = msgspec.to_builtins(found.asking(_told(name, arguments)).problem)
+        problem = msgspec.to_builtins(found.problem) | {"asked": _told(name, arguments)}
         return Answered({"error": {"kind": problem["kind"], "retryable": False, **problem}}, failed=True)
 
     async def _answer(self, name: str, given: Mapping[str, Any]) -> Json:
@@ -132,8 +132,7 @@ class Answers:
             return (place if view.whole or place.skip else msgspec.structs.replace(place, page=limit)), limit
         window = Window(0, 0)
         if view.windowed and (view.operation != "incidents" or {"start", "end"} & asked.args.keys()):
-            window = window_of(self._state, msgspec.convert({k: asked.args.get(k) for k in ("start", "end")},
-                                                            WindowParams, strict=False))  # fmt: skip
+            window = window_of(self._state, _windows(asked.args))
         return paging.Place(
             question=question, start_ns=window.start_ns, end_ns=window.end_ns, page=view.whole or limit
         ), limit  # fmt: skip
@@ -167,6 +166,13 @@ def bounded(asked: Asked, shaped: Shaped, summary: str, place: Place, limit: int
     return out | {"rows": rows, "limit": limit, "truncated": bool(cursor), "cursor": cursor}
 
 
+def _windows(args: Mapping[str, Any]) -> WindowParams:
+    try:
+        return msgspec.convert({key: args.get(key) for key in ("start", "end")}, WindowParams)
+    except msgspec.ValidationError as error:
+        raise Refused("bad_request", readable(str(error)), try_="start=-30m&end=now") from None
+
+
 def _following(place: Place, done: int, there: int, more: str) -> Place | None:
     """The place after so many rows of the operation's page; None at the end."""
     if done < there:
@@ -182,7 +188,7 @@ def _question(given: Mapping[str, Any]) -> Json:
 
 def _told(name: str, given: Mapping[str, Any]) -> Json:
     """The call as an error repeats it."""
-    asked = {"tool": name[:80], **{str(key)[:80]: value for key, value in given.items()}}
+    asked = {"tool": name[:80], "arguments": {str(key)[:80]: value for key, value in given.items()}}
     return tidy(asked, 200, 20) if len(encoded(asked)) <= MOST_ASKED else shrunk(asked, MOST_ASKED)
 
 

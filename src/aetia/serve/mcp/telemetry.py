@@ -200,7 +200,13 @@ def line_filters(own: LinesArgs, given: Mapping[str, Any]) -> Mapping[str, Any]:
     made = [f"{field}:=:{value}" for field, value in (
         ("service", own.service), ("severity", own.severity), ("trace_id", own.trace_id)) if value]  # fmt: skip
     made += [f"body:contains:{own.contains}"] if own.contains else []
-    return {"filter": [*given.get("filter", ()), *made]}
+    return with_filters(given, made)
+
+
+def with_filters(given: Mapping[str, Any], made: list[str]) -> Mapping[str, Any]:
+    """The filters that were given and those made of other arguments; what is no list is left to its check."""
+    own = given.get("filter", [])
+    return {"filter": [*own, *made]} if isinstance(own, list) else {}
 
 
 def lines(answer: LogsAnswer, own: Any) -> Shaped:

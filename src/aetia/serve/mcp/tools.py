@@ -181,7 +181,7 @@ def understood(tool: Tool, given: Mapping[str, Any]) -> Asked:
     """The arguments of a call, checked but for those that the operation checks itself. Raises Refused (400) that names
     the argument and the mend."""
     view = tool.view(given.get("view"))
-    rest = {name: value for name, value in given.items() if name != "view" and value is not None}
+    rest = {name: _lenient(name, value) for name, value in given.items() if name != "view" and value is not None}
     for name in sorted(view.required - rest.keys()):
         raise Refused("bad_request", f"{tool.name} (view {view.name}) needs the argument '{name}'.")
     common = _taken(Common, rest)
@@ -193,6 +193,14 @@ def understood(tool: Tool, given: Mapping[str, Any]) -> Asked:
     if view.prepare is not None:
         args = {**args, **view.prepare(own, rest)}
     return Asked(tool, view, args, own, common)
+
+
+def _lenient(name: str, value: Any) -> Any:
+    """What models write where a list or a text is asked for: one filter for a list of one, an epoch as a number."""
+    if name == "filter" and isinstance(value, str):
+        return [value]
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if name in ("start", "end") and number else value
 
 
 def _taken(kind: type[msgspec.Struct], rest: dict[str, Any]) -> Any:

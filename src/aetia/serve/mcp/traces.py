@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from aetia.serve.mcp.telemetry import with_filters
 from aetia.serve.mcp.tools import Shaped, Told
 from aetia.serve.mcp.values import Json, plain
 from aetia.serve.mcp.wording import counted, listed, many, ms, name, sentence, share
@@ -32,7 +33,7 @@ def search_filters(own: SearchArgs, given: Mapping[str, Any]) -> Mapping[str, An
     made = [f"{field}:=:{value}" for field, value in (("service", own.service), ("name", own.operation)) if value]
     made += [f"duration_ms:>:{own.min_ms:g}"] if own.min_ms is not None else []
     made += ["status:=:error"] if own.failed else []
-    return {"filter": [*given.get("filter", ()), *made]}
+    return with_filters(given, made)
 
 
 def search(answer: TracesAnswer, own: Any) -> Shaped:

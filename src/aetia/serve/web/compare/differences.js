@@ -13,7 +13,7 @@ import { written } from "../explore/filters.js";
 
 const FIRST = 6;
 
-/** @param {{differences: Difference[], inside: number, outside: number, truncated: boolean}} found @param {Asked} asked */
+/** @param {{differences: Difference[], inside: number, outside: number, truncated: boolean, false_discoveries: number}} found @param {Asked} asked */
 export function differences(found, asked) {
   if (!found.inside || !found.outside) return null;
   const groups = grouped(found.differences);
@@ -26,8 +26,8 @@ export function differences(found, asked) {
       h("div.switch", { role: "group", "aria-label": "Order" }, [["effect", "Largest difference"], ["sureness", "Surest"]].map(([value, word]) => h("button.button", { "aria-pressed": String(asked.sort === value), onclick: () => setQuery({ sort: value === "effect" ? null : value }) }, word)))),
     sure.length ? null : empty("No attribute differs for sure", "What differs below may be chance. A larger box, or one that separates slow requests from fast ones better, may tell more.", { slim: true }),
     h("div.legend.body", {}, h("span", {}, h("i.inside"), "share inside"), h("span", {}, h("i.outside"), "share in the baseline")),
-    h("ol.differences", {}, sure.map((group) => attribute(group, asked))),
-    rest.length ? h("details.chance", { open: sure.length === 0 }, h("summary.soft", {}, `${plural(rest.length, "attribute")} that may differ by chance`), h("ol.differences", {}, rest.slice(0, 30).map((group) => attribute(group, asked)))) : null,
+    h("ol.differences", {}, sure.map((group) => attribute(group, asked, found))),
+    rest.length ? h("details.chance", { open: sure.length === 0 }, h("summary.soft", {}, `${plural(rest.length, "attribute")} that may differ by chance`), h("ol.differences", {}, rest.slice(0, 30).map((group) => attribute(group, asked, found)))) : null,
     found.truncated ? h("p.small.soft.more", {}, "The strongest differences are shown.") : null,
   );
 }
@@ -40,20 +40,20 @@ function grouped(rows) {
   return [...groups].map(([key, members]) => ({ key, rows: members }));
 }
 
-/** @param {{key: string, rows: Difference[]}} group @param {Asked} asked */
-function attribute({ key, rows }, asked) {
+/** @param {{key: string, rows: Difference[]}} group @param {Asked} asked @param {{false_discoveries: number}} found */
+function attribute({ key, rows }, asked, found) {
   const all = signal(false);
   return h(
     "li",
     {},
     h("h3.mono", {}, plain(key, 120)),
-    h("ul", {}, () => (all.value ? rows : rows.slice(0, FIRST)).map((row) => value(row, asked))),
+    h("ul", {}, () => (all.value ? rows : rows.slice(0, FIRST)).map((row) => value(row, asked, found))),
     () => (rows.length > FIRST && !all.value ? h("button.aslink.small", { onclick: () => (all.value = true) }, `${rows.length - FIRST} more values`) : null),
   );
 }
 
-/** @param {Difference} row @param {Asked} asked */
-function value(row, asked) {
+/** @param {Difference} row @param {Asked} asked @param {{false_discoveries: number}} found */
+function value(row, asked, found) {
   const words = row.value === null ? "(missing)" : plain(row.value, 160) || "(empty)";
   const points = `${row.effect > 0 ? "+" : "−"}${percent(Math.abs(row.effect)).replace(" %", "")} points`;
   return h(
@@ -62,9 +62,9 @@ function value(row, asked) {
     h("span.name.cut", { title: words }, row.value === null ? h("span.faint", {}, words) : h("a", { href: () => link(row, asked), title: "Traces with this value" }, words)),
     h("span.bars", { role: "img", "aria-label": `${percent(row.share_inside)} inside, ${percent(row.share_outside)} in the baseline` },
       h("i.inside", { style: { "--share": String(row.share_inside) } }), h("i.outside", { style: { "--share": String(row.share_outside) } })),
-    h("span.shares.small", {}, h("b", {}, percent(row.share_inside)), h("span.faint", {}, `  (${number(row.inside)})`), h("br"), h("span.soft", {}, percent(row.share_outside)), h("span.faint", {}, `  (${number(row.outside)})`)),
+    h("span.shares.small", {}, h("b", {}, percent(row.share_inside)), h("span.faint", {}, ` (${number(row.inside)})`), h("br"), " ", h("span.soft", {}, percent(row.share_outside)), h("span.faint", {}, ` (${number(row.outside)})`)),
     h("span.effect.num", { class: row.effect > 0 ? "up" : "down" }, points),
-    h("span.small.soft.num", { title: `p ${row.p.toPrecision(3)}, corrected for ${"all values tested"}: ${row.q.toPrecision(3)}; log odds ${row.log_odds.toFixed(2)}` }, row.sure ? chance(row.q) : h("span.faint", {}, `may be chance (${chance(row.q)})`)),
+    h("span.small.soft.num", { title: `p ${row.p.toPrecision(3)}, corrected for all values tested: ${row.q.toPrecision(3)}; log odds ${row.log_odds.toFixed(2)}` }, row.sure ? chance(row.q) : h("span.faint", {}, `${row.q <= found.false_discoveries ? "too small" : "chance?"} ${chance(row.q)}`)),
   );
 }
 

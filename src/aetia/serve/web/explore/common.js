@@ -25,8 +25,8 @@ export function range() {
 /** Ask now, and again whenever a signal that `ask` reads before its first wait changes, and every now and then while the
  * range ends now. The answer before stays until the next one is there.
  * @param {import("../lib/router.js").Place} place @param {(signal: AbortSignal) => Promise<any> | null} ask null: nothing to ask
- * @param {{live?: boolean}} [how] @returns {Answer} */
-export function answer(place, ask, { live = true } = {}) {
+ * @param {{live?: boolean, paused?: () => boolean}} [how] `paused`: do not ask again by itself now @returns {Answer} */
+export function answer(place, ask, { live = true, paused = () => false } = {}) {
   const [value, error, busy] = [signal(/** @type {any} */ (null)), signal(/** @type {any} */ (null)), signal(false)];
   const kind = signal("waiting"); // an old value stays, so that what reads it need not expect its end
   const turn = signal(0);
@@ -55,7 +55,7 @@ export function answer(place, ask, { live = true } = {}) {
     );
   });
   const again = () => {
-    if (document.hidden || asked().end !== "now" || busy.peek()) return;
+    if (document.hidden || asked().end !== "now" || busy.peek() || paused()) return;
     quiet = true;
     turn.value = turn.peek() + 1;
   };

@@ -71,8 +71,9 @@ function templates(place, window, service) {
     ),
     shown(from, () => [
       () => {
-        const { before, mined, complete } = from.value.value;
-        return h("p.small.soft", {}, `Compared with the ${rough(before[1] - before[0])} before (since ${moment(ms(before[0]))}); the most surprising first. `, complete ? `Mined from ${plural(mined, "distinct line")}.` : `Mined from the ${number(mined)} most frequent distinct lines; rare ones may be missing.`);
+        const { before, mined, complete, templates: all } = from.value.value;
+        const first = all.length > 0 && all.every((/** @type {any} */ row) => row.before === 0);
+        return h("p.small.soft", {}, `Compared with the ${rough(before[1] - before[0])} before (since ${moment(ms(before[0]))}); the most surprising first. `, complete ? `Mined from ${plural(mined, "distinct line")}.` : `Mined from the ${number(mined)} most frequent distinct lines; rare ones may be missing.`, first ? " Nothing was stored in the time before, so all of them count as new." : "");
       },
       () => (rows.value.length
         ? h("div.card", {}, templateTable(rows, service))
@@ -112,9 +113,10 @@ const level = (severity) => (severity ? h("span.badge", { class: ROLES[severity.
  * @param {import("../lib/dom.js").Signal<string>} service @param {import("../lib/dom.js").Signal<string>} held */
 function found(place, window, service, held) {
   const all = () => [...(service.value ? [`service:=:${service.value}`] : []), ...JSON.parse(held.value)];
-  const from = answer(place, (aborted) => ask("logs", { ...window(), filter: all(), limit: MOST }, aborted));
   /** @type {import("../lib/dom.js").Signal<any[]>} */
   const more = signal([]);
+  const reads = () => more.peek().length > 0 || document.querySelector(".loglines details[open]") !== null;
+  const from = answer(place, (aborted) => ask("logs", { ...window(), filter: all(), limit: MOST }, aborted), { paused: reads });
   const cursor = signal("");
   effect(() => {
     const first = from.value.value;

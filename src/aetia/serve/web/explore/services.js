@@ -61,9 +61,9 @@ function list(place, window, rows, happened) {
     key: (row) => row.service,
     rows: () => rows.value,
     sort: { key: "requests", down: true },
-    open: (row) => go(serviceLink(row.service)),
+    open: (row) => row.service && go(serviceLink(row.service)),
     columns: [
-      { key: "service", title: "Service", narrow: "whole", by: (row) => row.service, cell: (row) => h("span.row.nowraprow", {}, h("a.strong", { href: () => serviceLink(row.service) }, plain(row.service, 80) || "(no name)"), burning(happened, row.service)) },
+      { key: "service", title: "Service", narrow: "whole", by: (row) => row.service, cell: (row) => h("span.row.nowraprow", {}, row.service ? h("a.strong", { href: () => serviceLink(row.service) }, plain(row.service, 80)) : h("span.faint", { title: "Spans without the name of a service" }, "(no name)"), burning(happened, row.service)) },
       { key: "requests", title: "Requests/s", num: true, narrow: "right", by: (row) => row.per_second, cell: (row) => number(row.per_second), help: "Spans of kind server or consumer per second" },
       { key: "course", title: "over time", narrow: "gone", cell: (row) => spark(lines.value.get(row.service)?.requests ?? [], { width: 120, label: "" }) },
       { key: "errors", title: "Errors", num: true, narrow: "right", by: (row) => row.error_share, cell: errors, help: "Share of requests whose status is error" },
@@ -132,8 +132,8 @@ function topology(place, window, services, happened, words) {
         const row = rows.get(name);
         const fires = happened.of(name).some((/** @type {any} */ one) => one.state === "open");
         return {
-          id: `s ${name}`, label: name, heat: row ? Math.min(1, row.error_share * 4) : 0,
-          note: row ? `${number(row.per_second)}/s${row.errors ? ` · ${percent(row.error_share)} err` : ""}${fires ? " · incident" : ""}` : "no spans of its own",
+          id: `s ${name}`, label: `${fires ? "● " : ""}${name || "(no name)"}`, heat: row ? Math.min(1, row.error_share * 4) : 0,
+          note: row ? `${number(row.per_second)}/s${row.errors ? ` · ${percent(row.error_share)} failed` : ""}` : "no spans of its own",
           marks: [row ? "" : "external", row && row.error_share >= HOT ? "lit" : row && row.error_share >= WARM ? "way" : ""].filter(Boolean),
         };
       }),
@@ -145,7 +145,7 @@ function topology(place, window, services, happened, words) {
       pick: (id) => id !== null && rows.has(id.slice(2)) && go(serviceLink(id.slice(2))),
     });
     return [
-      h("div.row.below", {}, h("p.small.soft", {}, `${plural(names.size, "service")}, ${plural(calls.length, "link")}, ${count(calls.reduce((/** @type {number} */ sum, /** @type {any} */ edge) => sum + edge.calls, 0))} calls. A service opens by a click; hot ones fail in at least ${percent(HOT)} of their requests.`), h("span.room"), drawn.controls),
+      h("div.row.below", {}, h("p.small.soft", {}, `${plural(names.size, "service")}, ${plural(calls.length, "link")}, ${count(calls.reduce((/** @type {number} */ sum, /** @type {any} */ edge) => sum + edge.calls, 0))} calls. A service opens by a click; hot ones fail in at least ${percent(HOT)} of their requests; ● an open incident reaches it.`), h("span.room"), drawn.controls),
       drawn.node,
       h("details.small", {}, h("summary.soft", {}, "The same in words"), h("ul.dots", {}, calls.map((/** @type {any} */ edge) => h("li", {}, h("a", { href: serviceLink(edge.caller) }, plain(edge.caller, 80)), " calls ", h("a", { href: serviceLink(edge.callee) }, plain(edge.callee, 80)), `: ${plural(edge.calls, "call")}, ${percent(edge.errors / edge.calls)} failed, p95 ${ms(edge.p95_ms)}`)))),
     ];

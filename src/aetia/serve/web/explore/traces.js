@@ -24,7 +24,7 @@ export function page(place) {
   /** @type {import("../lib/dom.js").Signal<any[]>} */
   const more = signal([]);
   const cursor = signal("");
-  const found = answer(place, (aborted) => ask("traces", { ...window(), filter: JSON.parse(held.value), order: order.value, limit: MOST }, aborted));
+  const found = answer(place, (aborted) => ask("traces", { ...window(), filter: JSON.parse(held.value), order: order.value, limit: MOST }, aborted), { paused: () => more.peek().length > 0 });
   const whose = computed(() => {
     const is = (/** @type {string} */ name) => JSON.parse(held.value).map(parsed).find((/** @type {any} */ one) => one.field === name && one.op === "=")?.value ?? "";
     return JSON.stringify({ service: is("service"), operation: is("service") ? is("name") : "" });

@@ -165,7 +165,7 @@ function shown(place, id, model, state) {
         h("span.row.zoom", {}, h("button.button.square.slim", { "aria-label": "Closer", onclick: () => view.zoomBy(0.6) }, icon("plus")), h("button.button.square.slim", { "aria-label": "Farther", onclick: () => view.zoomBy(1 / 0.6) }, icon("minus")), h("button.button.square.slim", { "aria-label": "Whole trace", onclick: () => view.reset() }, icon("fit"))),
       ),
       columns.truncated ? h("p.small.soft.partial", { role: "status" }, `${number(model.length)} of ${number(columns.total)} spans are shown: the longest, with all above them.`) : null,
-      h("div.wfbody", { class: () => (opened.value && chosen.value >= 0 ? "withdrawer" : "") }, view.node, () => {
+      h("div.wfbody", { class: () => (opened.value && chosen.value >= 0 ? "withdrawer" : ""), style: { "--rows": String(model.length) } }, view.node, () => {
         const row = chosen.value;
         if (!opened.value || row < 0) return null;
         return untracked(() => drawer(model, row, { signal: place.signal, close: () => (opened.value = false), go: (next) => pick(next) }));
