@@ -115,6 +115,15 @@ def test_the_map_zooms_by_dragging(look: Look, sown: Planted) -> None:
     assert 29e9 < float(page.evaluate("new URLSearchParams(location.search).get('to')")) < 31e9
 
 
+def test_a_link_to_a_span_and_a_time_shows_both(look: Look, sown: Planted) -> None:
+    page = opened(look, sown, TRACE_ID.hex(), "?from=26000000000&to=27000000000&span=0000000000000f00").page
+    page.wait_for_selector(".drawer .mono:has-text('0000000000000f00')")
+    page.wait_for_timeout(400)
+    assert "from=26000000000&to=27000000000" in page.url
+    row = "document.querySelector('.scroller').scrollTop + document.querySelector('.scroller').clientHeight / 2"
+    assert page.evaluate(row) > 1000
+
+
 def test_two_traces_are_compared_path_by_path(look: Look, sown: Planted) -> None:
     watched = opened(look, sown, sown.second)
     page = watched.page

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -79,7 +79,8 @@ OF_INCIDENTS = (
     Tool(
         name="investigate", title="Ask a tool of the investigation",
         words="Asks a tool of the investigation about an incident, compared with the healthy time before it; its"
-        " answer is evidence with an id. Begin with tool `overview`; args are those of the tool. Tools: {tools}.",
+        " answer is evidence with an id. Begin with tool `overview`; args are those of the tool. Tools and"
+        " their args: {tools}.",
         views=(
             View(name="ask", operation="ask_tool", words="", args=("incident_id", "tool", "args"), whole=ALL,
                  shape=told_incidents.asked, says=told_incidents.say_asked),
@@ -177,14 +178,23 @@ OF_TELEMETRY = (
 )  # fmt: skip
 
 
+def _signatures() -> Iterator[str]:
+    """`link(caller, callee, operation=)`: the tools of the investigation with their arguments."""
+    from aetia import plugins
+    from aetia.reason.toolbox import schema
+
+    for name in plugins.names("tool"):
+        held = schema(plugins.create("tool", name))
+        args = [arg if arg in held["required"] else f"{arg}=" for arg in held["properties"]]
+        yield f"{name}({', '.join(args)})"
+
+
 @functools.cache
 def tools() -> Mapping[str, Tool]:
     """All tools by name."""
-    from aetia import plugins
-
     held = {tool.name: tool for tool in (*OF_INCIDENTS, *OF_TELEMETRY)}
     asks = held["investigate"]
-    words = asks.words.format(tools=", ".join(plugins.names("tool")))
+    words = asks.words.format(tools=", ".join(_signatures()))
     return held | {asks.name: dataclasses.replace(asks, words=words)}
 
 

@@ -79,7 +79,9 @@ def _load(state: ServeState) -> Any:
 
     from aetia.serve.mcp.answering import Answers
     from aetia.serve.mcp.binding import make_server
+    from aetia.serve.mcp.catalog import described
 
+    described()  # the event loop has others to serve than whoever asks for the tools first
     logging.getLogger("mcp").setLevel(logging.WARNING)
     # The gate has checked host, origin and token, and counts sessions of clients by the name that they give.
     return StreamableHTTPSessionManager(

@@ -238,11 +238,8 @@ def _without_null(schema: Mapping[str, Any]) -> Json:
     kept = {key: value for key, value in schema.items() if key not in ("anyOf", "default")}
     if len(kinds) == 1:
         return {**_without_null(kinds[0]), **kept}
-    default = schema.get("default")
-    out = dict(schema)
-    if default in (None, "", [], {}):
-        out.pop("default", None)
-    return out
+    default = schema.get("default", False)
+    return {key: value for key, value in schema.items() if key != "default" or default or isinstance(default, bool)}
 
 
 @functools.cache

@@ -18,6 +18,9 @@ const TABS = [
   { at: "/compare", word: "Compare", name: "compare" },
 ];
 
+/** Keys whose names are signs. @type {Record<string, string>} */
+const SIGNS = { Escape: "esc", Enter: "⏎", ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→" };
+
 /** @typedef {{at: number, spans: number, logs: number, metrics: number}} Count */
 
 /** Rows per second of each signal, from two counts. */
@@ -189,7 +192,7 @@ function help() {
       void changed.value;
       return [...listed()].map(([group, bindings]) => [
         h("h3", {}, group),
-        bindings.map(({ keys, what }) => [h("dt", {}, keys.split(" ").map((key) => h("kbd", {}, key === "Escape" ? "esc" : key === "Enter" ? "⏎" : key))), h("dd", {}, what)]),
+        bindings.map(({ keys, what }) => [h("dt", {}, keys.split(" ").map((key) => h("kbd", {}, SIGNS[key] ?? key))), h("dd", {}, what)]),
       ]);
     }),
     h("div.row.themes", {}, h("span.soft", {}, "Theme"), h("div.switch", {}, /** @type {const} */ (["system", "light", "dark"]).map((name) =>

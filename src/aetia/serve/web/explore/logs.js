@@ -150,7 +150,7 @@ function line(row) {
       {},
       h("summary", {}, h("time.faint", { title: moment(ms(row.time_ns)) }, clock(ms(row.time_ns))), h("span.sev", { class: role }, (row.severity ?? "").slice(0, 5).toLowerCase()), h("span.service.soft.cut", {}, plain(row.service ?? "", 40)), h("span.body.mono", {}, plain(row.body ?? "", 300))),
       h("div.details", {}, h("pre.template", {}, printable(row.body ?? "")),
-        h("dl.facts", {}, facts.map(([key, value]) => [h("dt", {}, plain(key, 80)), h("dd.mono", {}, plain(value, 400))])),
+        h("dl.pairs", {}, facts.map(([key, value]) => [h("dt", {}, plain(key, 80)), h("dd.mono", {}, plain(value, 400))])),
         h("div.row", {}, row.trace_id ? h("a.button.slim", { href: () => traceLink(row.trace_id, row.span_id ? { span: row.span_id } : {}) }, "Open its trace") : null,
           h("button.button.slim", { onclick: () => setFilters([...new Set([...filters(), conditionOf(masked(row.body ?? ""))])]) }, "Lines like this"))),
     ),

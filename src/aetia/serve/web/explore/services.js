@@ -147,7 +147,7 @@ function topology(place, window, services, happened, words) {
     return [
       h("div.row.below", {}, h("p.small.soft", {}, `${plural(names.size, "service")}, ${plural(calls.length, "link")}, ${count(calls.reduce((/** @type {number} */ sum, /** @type {any} */ edge) => sum + edge.calls, 0))} calls. A service opens by a click; hot ones fail in at least ${percent(HOT)} of their requests; ● an open incident reaches it.`), h("span.room"), drawn.controls),
       drawn.node,
-      h("details.small", {}, h("summary.soft", {}, "The same in words"), h("ul.dots", {}, calls.map((/** @type {any} */ edge) => h("li", {}, h("a", { href: serviceLink(edge.caller) }, plain(edge.caller, 80)), " calls ", h("a", { href: serviceLink(edge.callee) }, plain(edge.callee, 80)), `: ${plural(edge.calls, "call")}, ${percent(edge.errors / edge.calls)} failed, p95 ${ms(edge.p95_ms)}`)))),
+      h("details.small", { open: innerWidth < 640 }, h("summary.soft", {}, "The same in words"), h("ul.dots", {}, calls.map((/** @type {any} */ edge) => h("li", {}, h("a", { href: serviceLink(edge.caller) }, plain(edge.caller, 80)), " calls ", h("a", { href: serviceLink(edge.callee) }, plain(edge.callee, 80)), `: ${plural(edge.calls, "call")}, ${percent(edge.errors / edge.calls)} failed, p95 ${ms(edge.p95_ms)}`)))),
     ];
   }, 10));
 }

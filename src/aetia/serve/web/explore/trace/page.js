@@ -118,7 +118,7 @@ function shown(place, id, model, state) {
   });
   const [from, to] = [Number(state.from), Number(state.to)];
   if (to > from && from >= 0) view.zoom({ from, to });
-  if (chosen.peek() >= 0) requestAnimationFrame(() => view.show(chosen.peek(), true));
+  if (chosen.peek() >= 0) view.show(chosen.peek(), true, !(to > from));
   let first = true;
   effect(() => {
     const changes = { span: chosen.value >= 0 ? model.id(chosen.value) : null, q: words.value || null, path: critical.value ? "1" : null };

@@ -27,6 +27,8 @@ export function waterfall(model, hooks) {
   let tones = palette(model.columns.services);
   /** @type {OffscreenCanvas | null} */
   let overview = null;
+  /** What waits for a size. @type {(() => void) | null} */
+  let pending = null;
 
   const canvas = h("canvas.rows");
   const spacer = h("div.spacer");
@@ -89,6 +91,8 @@ export function waterfall(model, hooks) {
     const before = width;
     [width, height] = [scroller.clientWidth, scroller.clientHeight];
     grow();
+    pending?.();
+    pending = null;
     if (asked) cancelAnimationFrame(asked);
     paint(); // now: a canvas that was resized is empty until it is drawn
     if (!before || Math.abs(before - width) > 50) void remap();
@@ -132,8 +136,13 @@ export function waterfall(model, hooks) {
   };
   /** @param {number} by below 1: closer @param {number} [at] ns that stays where it is */
   const zoomBy = (by, at = (view.from + view.to) / 2) => zoom({ from: at - (at - view.from) * by, to: at + (view.to - at) * by });
-  /** Bring a row into sight, and into the time that is shown. @param {number} row @param {boolean} [middle] */
-  const show = (row, middle = false) => {
+  /** Bring a row into sight, and into the time that is shown. @param {number} row @param {boolean} [middle]
+   * @param {boolean} [moves] whether the time that is shown may change */
+  const show = (row, middle = false, moves = true) => {
+    if (!height) {
+      pending = () => show(row, middle, moves);
+      return;
+    }
     model.reveal(row);
     grow();
     const y = model.place[row] * ROW;
@@ -142,7 +151,7 @@ export function waterfall(model, hooks) {
     else if (y < scroller.scrollTop) scroller.scrollTop = y;
     else if (y + ROW > scroller.scrollTop + room) scroller.scrollTop = y + ROW - room;
     const { start, duration: lasts } = model.columns;
-    if (start[row] + lasts[row] < view.from || start[row] > view.to) {
+    if (moves && (start[row] + lasts[row] < view.from || start[row] > view.to)) {
       const length = Math.max(view.to - view.from, lasts[row] * 1.2);
       zoom({ from: start[row] - length * 0.1, to: start[row] + length * 0.9 });
     }
