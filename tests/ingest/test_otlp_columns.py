@@ -26,6 +26,7 @@ from aetia.ingest.semconv import CODE_KEYS, EXCEPTION_MESSAGE_KEYS, EXCEPTION_TY
 from aetia.ingest.wire import padded, scan, tag
 from aetia.model.errors import IngestError
 from aetia.model.stored import LOGS, PROMOTED, SPANS, STORED
+from plainly import rows
 
 quick = settings(max_examples=40, deadline=None)
 SEEDS = st.integers(0, 2**32)
@@ -136,10 +137,10 @@ def random_request(rng: random.Random, item: Item) -> list[tuple[dict[str, str],
 
 
 def by_readers(*messages: Any, full: bool = True) -> OtlpRows:
-    rows = OtlpRows(full=full)
+    made = OtlpRows(full=full)
     for message in messages:
-        rows.add_document(message)
-    return rows
+        made.add_document(message)
+    return made
 
 
 def columns(table: pa.Table, *without: str) -> dict[str, list[Any]]:
@@ -193,7 +194,7 @@ def test_full_adds_every_attribute_and_changes_nothing_else(seed: int) -> None:
     promoted, full = decode("spans", [raw]), decode("spans", [raw], full=True)
     full.table.validate(full=True)
     assert full.table.schema == SPANS
-    assert full.table.select(promoted.table.column_names).to_pylist() == promoted.table.to_pylist()
+    assert rows(full.table.select(promoted.table.column_names)) == rows(promoted.table)
     expected = by_readers(body)
     for row, text in zip(full.table["attributes"].to_pylist(), expected.spans["attributes"], strict=True):
         given_values = json.loads(text)
@@ -236,11 +237,11 @@ def test_a_span_has_all_stored_columns() -> None:
 def test_metrics_are_the_rows_of_the_readers() -> None:
     raw = protobuf(otlp_metrics())
     batch = decode("metrics", [raw, raw])
-    rows = OtlpRows(full=False)
-    rows.add_message(raw)
-    expected = rows.telemetry("").metrics
+    made = OtlpRows(full=False)
+    made.add_message(raw)
+    expected = made.telemetry("").metrics
     assert batch.rows == (expected.num_rows, expected.num_rows)
-    assert batch.table.to_pylist() == expected.to_pylist() * 2
+    assert rows(batch.table) == rows(expected) * 2
 
 
 @pytest.mark.parametrize("signal", ["spans", "logs", "metrics"])
@@ -432,9 +433,9 @@ def test_damaged_bodies_spoil_no_other(signal: Any, seeds: list[int]) -> None:
     assert 0 not in promoted.failed
     assert promoted.rows[0] == promoted.rows[-1] == alone.rows[0]
     first = promoted.table.slice(0, alone.rows[0])
-    assert first.to_pylist() == alone.table.to_pylist()
+    assert rows(first) == rows(alone.table)
     assert promoted.rows == full.rows
-    assert promoted.table.to_pylist() == full.table.select(promoted.table.column_names).to_pylist()
+    assert rows(promoted.table) == rows(full.table.select(promoted.table.column_names))
 
 
 def check(batch: Batch, bodies: int) -> None:
@@ -478,7 +479,7 @@ def test_json_gives_what_protobuf_gives(signal: Any) -> None:
     full = signal != "metrics"
     found, expected = decode(signal, [raw], full=full), decode(signal, [protobuf(document)], full=full)
     assert found.table.num_rows > 0
-    assert found.table.to_pylist() == expected.table.to_pylist()
+    assert rows(found.table) == rows(expected.table)
 
 
 def test_json_keeps_scopes_numbers_and_nested_values() -> None:

@@ -13,6 +13,7 @@ from aetia.model.window import Window
 from aetia.store.backend import ChangeRow
 from aetia.store.compaction import HOUR_NS
 from aetia.store.store import Store
+from plainly import columns
 
 DAY = Window(T0 - HOUR_NS, T0 + 24 * HOUR_NS)
 
@@ -98,7 +99,7 @@ def test_an_exported_window_is_a_case_with_all_rows_and_attributes(folder: Path,
         done = store.export(DAY, tmp_path / "case")
         assert done.rows == store.stats().rows and done.problems == ()
     loaded = CaseReader().load(tmp_path / "case", full=True)
-    spans_ = loaded.telemetry.spans.to_pydict()
+    spans_ = columns(loaded.telemetry.spans)
     assert sorted(spans_["attributes"]) == sorted(
         f'{{"request":"{n}"}}' for n in (*range(4), 4, 5, 6) for _ in range(4)
     )

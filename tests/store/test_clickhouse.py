@@ -258,17 +258,17 @@ def test_numbers_give_the_severity_where_the_text_does_not(engine: Chdb) -> None
 
 
 def test_metrics_of_every_kind_are_the_points_that_the_reader_makes(engine: Chdb, tmp_path: Path) -> None:
-    rows = metric_rows()
+    content_of = metric_rows()
     engine.create("kinds")
-    for table, content in rows.items():
+    for table, content in content_of.items():
         engine.insert(table, content)
     backend = ClickHouseBackend(engine.executor("kinds"))
     window, step_ns = Window(1_760_000_000_000_000_000, 1_760_000_100_000_000_000), 10**12
     expected: list[dict[str, Any]] = []
-    for table, content in rows.items():
+    for table, content in content_of.items():
         pq.write_table(content, tmp_path / f"{table}.parquet")
-        expected += OtelClickHouseReader().read_file(tmp_path / f"{table}.parquet", full=True).metrics.to_pylist()
-    got = backend.telemetry(window).metrics.to_pylist()
+        expected += rows(OtelClickHouseReader().read_file(tmp_path / f"{table}.parquet", full=True).metrics)
+    got = rows(backend.telemetry(window).metrics)
     key = operator.itemgetter("name", "time", "attributes")
 
     def sortable(row: dict[str, Any]) -> Any:

@@ -28,6 +28,7 @@ from aetia.store.layout import Layout
 from aetia.store.merging import next_merge
 from aetia.store.settings import Settings
 from aetia.store.store import Store
+from plainly import columns
 
 NOW_HOUR = 500_000
 
@@ -68,8 +69,8 @@ def test_rows_and_attributes_are_the_same_before_and_after(store: Store, tmp_pat
     assert store.stats().rows == rows
     for name in SIGNALS:
         assert after[name].schema.equals(STORED[name])
-        expected = before[name].sort_by("time").to_pydict()
-        assert after[name].to_pydict() == expected
+        expected = columns(before[name].sort_by("time"))
+        assert columns(after[name]) == expected
     assert files(tmp_path / "data", "journal/*.seg") == []
 
 

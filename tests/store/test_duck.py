@@ -27,6 +27,7 @@ from aetia.store import _duck_cohorts
 from aetia.store.backend import ChangeRow, Filter, Selection
 from aetia.store.duck import DuckBackend
 from aetia.store.store import Store
+from plainly import rows
 
 EVERYTHING = Window(0, 2**62)
 
@@ -143,7 +144,7 @@ def asked_of(backend: DuckBackend) -> list[Any]:
         backend.logs(window, filters=by_attribute), backend.bodies(window), backend.metric_names(window),
         backend.metric(window, "queue", step_ns=10**9), backend.changes(window), backend.attribute_keys(window),
         backend.attribute_keys(window, "logs"), backend.cohorts(Selection(window=window, service="svc-1")),
-        {signal: sorted(map(str, telemetry.table(signal).to_pylist())) for signal in SIGNALS},
+        {signal: sorted(map(str, rows(telemetry.table(signal)))) for signal in SIGNALS},
     ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from aetia.model.tables import Telemetry
+from plainly import rows
 
 Query = dict[str, list[str]]
 
@@ -80,8 +81,8 @@ def serving(server: Any) -> Iterator[Any]:
 def traces_of(telemetry: Telemetry) -> dict[str, list[dict[str, Any]]]:
     """The spans by trace."""
     traces: dict[str, list[dict[str, Any]]] = {}
-    for span in telemetry.spans.to_pylist():
-        span["start_ns"] = span["time"].value
+    for span in rows(telemetry.spans):
+        span["start_ns"] = span["time"]
         traces.setdefault(span["trace_id"], []).append(span)
     return traces
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from aetia.model.tables import Telemetry
+from plainly import rows
 
 Series = tuple[Mapping[str, str], Sequence[tuple[int, float]]]
 """Labels (with `__name__`) and points as (time in ms, value)."""
@@ -25,12 +26,12 @@ LABEL_OF = {"service": "service", "instance": "pod", "node": "node"}
 def series_of(telemetry: Telemetry) -> list[Series]:
     """The metrics as a scrape would have recorded them."""
     points: dict[tuple[tuple[str, str], ...], list[tuple[int, float]]] = {}
-    for row in telemetry.metrics.to_pylist():
+    for row in rows(telemetry.metrics):
         labels = {"__name__": row["name"], "job": "kubernetes"}
         labels |= {label: row[column] for column, label in LABEL_OF.items() if row[column]}
         labels |= json.loads(row["attributes"] or "{}")
         key = tuple(sorted((name, str(value)) for name, value in labels.items()))
-        points.setdefault(key, []).append((row["time"].value // 10**6, row["value"]))
+        points.setdefault(key, []).append((row["time"] // 10**6, row["value"]))
     return [(dict(key), sorted(found)) for key, found in points.items()]
 
 
