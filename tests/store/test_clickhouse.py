@@ -30,6 +30,7 @@ from aetia.store import _clickhouse_schema as ch
 from aetia.store._clickhouse_http import http_address
 from aetia.store.backend import Filter, Selection
 from aetia.store.clickhouse import ClickHouseBackend, clickhouse_backend, http_executor
+from plainly import rows
 
 
 @functools.cache
