@@ -300,10 +300,10 @@ def test_older_tables_lack_columns_and_still_answer(engine: Chdb) -> None:
         .replace("toUnixTimestamp64Nano(TimeUnix)", "TimeUnix"),
     }  # fmt: skip
     engine.create("older", older, ())
-    for name, rows in exporter_rows(carried_sample().tables).items():
+    for name, table in exporter_rows(carried_sample().tables).items():
         if name in older:
-            kept = [column for column in rows.column_names if column != "ScopeName" or name != "otel_traces"]
-            engine.insert(name, rows.select(kept))
+            kept = [column for column in table.column_names if column != "ScopeName" or name != "otel_traces"]
+            engine.insert(name, table.select(kept))
     backend, window = ClickHouseBackend(engine.executor("older")), carried_sample().window
     assert backend.services(window) and backend.logs(window).rows and backend.metric_names(window)
     trace = backend.traces(window, limit=1).rows[0]
