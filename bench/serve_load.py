@@ -31,23 +31,29 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent / "perf"))
 from otlp_decode import SPANS, T0, body
 
-TEMPLATES = 8
+TEMPLATES, TRACE = 8, 10
 GIB = 1 << 30
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class Template:
-    """A request whose ids and times are replaced for every sending, so that no two are equal."""
+    """A request of traces of ten spans; ids and times are replaced for every sending, so that no two are equal."""
 
     def __init__(self, seed: int) -> None:
         from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
-        raw = body(seed)
-        data = TracesData.FromString(raw)
+        data = TracesData.FromString(body(seed))
         spans = [span for group in data.resource_spans for scope in group.scope_spans for span in scope.spans]
+        for number, span in enumerate(spans):
+            span.kind = 2 if number % TRACE == 0 else span.kind
+            span.parent_span_id = b"" if number % TRACE == 0 else number.to_bytes(8, "big")
+        raw = data.SerializeToString()
         self._bytes = np.frombuffer(raw, np.uint8)
+        below = np.arange(len(spans)) % TRACE > 0
         self._traces = self._places(raw, [span.trace_id for span in spans])
         self._spans = self._places(raw, [span.span_id for span in spans])
+        self._parents = self._places(raw, [span.parent_span_id for span in spans if span.parent_span_id])
+        self._top = (np.arange(len(spans)) // TRACE * TRACE)[below]
         times = [span.start_time_unix_nano.to_bytes(8, "little") for span in spans]
         ends = [span.end_time_unix_nano.to_bytes(8, "little") for span in spans]
         self._starts, self._ends = self._places(raw, times, b"\x39"), self._places(raw, ends, b"\x41")
@@ -56,7 +62,7 @@ class Template:
 
     @staticmethod
     def _places(raw: bytes, values: list[bytes], tag: bytes = b"") -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Offsets of each value's bytes, shape (spans, length)."""
+        """Offsets of each value's bytes, shape (values, length)."""
         found: list[int] = []
         at = 0
         for value in values:
@@ -66,8 +72,11 @@ class Template:
 
     def request(self, rng: np.random.Generator, now_ns: int) -> bytes:
         out = self._bytes.copy()
-        out[self._traces] = rng.integers(1, 256, self._traces.shape, np.uint8)
-        out[self._spans] = rng.integers(1, 256, self._spans.shape, np.uint8)
+        traces = rng.integers(1, 256, (len(self._traces) // TRACE, 16), np.uint8)
+        spans = rng.integers(1, 256, self._spans.shape, np.uint8)
+        out[self._traces] = np.repeat(traces, TRACE, axis=0)
+        out[self._spans] = spans
+        out[self._parents] = spans[self._top]
         start = now_ns - 10**10 + self._start_ns % 10**10
         out[self._starts] = start.astype("<i8").view(np.uint8).reshape(-1, 8)
         out[self._ends] = (start + self._took_ns).astype("<i8").view(np.uint8).reshape(-1, 8)
