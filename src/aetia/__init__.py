@@ -8,9 +8,10 @@ if TYPE_CHECKING:
     from aetia import bench
     from aetia.api import diagnose
     from aetia.model.errors import AetiaError
+    from aetia.store.opening import open_store
 
 __version__ = "0.1.0"
-__all__ = ["AetiaError", "__version__", "bench", "diagnose"]
+__all__ = ["AetiaError", "__version__", "bench", "diagnose", "open_store"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,6 +20,10 @@ def __getattr__(name: str) -> Any:
         from aetia.api import diagnose
 
         return diagnose
+    if name == "open_store":
+        from aetia.store.opening import open_store
+
+        return open_store
     if name == "AetiaError":
         from aetia.model.errors import AetiaError
 
