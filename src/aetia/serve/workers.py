@@ -54,7 +54,7 @@ class WorkerProcess:
             watch.start()
             try:
                 return self._answer(child, job, on_event)
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError, ValueError) as error:  # ValueError: its pipes were closed meanwhile
                 self._end(child)
                 why = f"took longer than {timeout_s:g} s" if late.is_set() else "ended unexpectedly"
                 raise ServeError(f"the {job.do} process {why}; it is started again for the next job.") from error
@@ -68,7 +68,7 @@ class WorkerProcess:
             return False
         try:
             self._send(child, Job(do="steer", steers=wishes))
-        except OSError:
+        except (OSError, ValueError):
             return False
         return True
 
@@ -77,10 +77,13 @@ class WorkerProcess:
         with self._life:
             self._closed = True
             child = self._child
-        if child is not None:
-            if self._turn.locked():
-                child.kill()
-            self._end(child)
+        if child is None:
+            return
+        if self._turn.locked():
+            child.kill()
+        if self._turn.acquire(timeout=STOP_S):  # the job under way closes the pipes that it reads
+            self._turn.release()
+        self._end(child)
 
     def _started(self) -> subprocess.Popen[bytes]:
         with self._life:
