@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gzip
+import http.client
 import json
 import random
 import socket
@@ -290,13 +291,21 @@ def plain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             yield one
 
 
+def status(line: socket.socket) -> int:
+    """The status of one whole answer, which may come in pieces."""
+    answer = http.client.HTTPResponse(line)
+    answer.begin()
+    answer.read()
+    return answer.status
+
+
 def test_both_parsers_keep_a_connection_and_bound_its_heads(plain: Served) -> None:
     body = spans(2)
     head = f"POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: {PROTOBUF}\r\n"
     with socket.create_connection((plain.host, plain.port), timeout=10) as line:
         for _ in range(3):
             line.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-            assert line.recv(2000).startswith(b"HTTP/1.1 200")
+            assert status(line) == 200
         line.sendall(b"POST /v1/traces HTTP/1.1\r\nhos")  # the next head is never finished
         assert line.recv(100) == b""
     with socket.create_connection((plain.host, plain.port), timeout=10) as line, contextlib.suppress(OSError):
@@ -309,7 +318,7 @@ def test_both_parsers_keep_a_connection_and_bound_its_heads(plain: Served) -> No
 def test_an_early_answer_does_not_break_what_is_still_being_sent(plain: Served) -> None:
     with socket.create_connection((plain.host, plain.port), timeout=10) as line:
         line.sendall(b"POST /v1/traces HTTP/1.1\r\nhost: evil.example\r\ncontent-length: 200000\r\n\r\n")
-        assert line.recv(2000).startswith(b"HTTP/1.1 403")
+        assert status(line) == 403
         line.sendall(b"x" * 200_000)
         line.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
         assert line.recv(2000).startswith(b"HTTP/1.1 200")

@@ -16,7 +16,7 @@ from aetia.model.stored import SIGNALS, STORED, Signal
 from aetia.store.catalog import part_name
 from aetia.store.decoding import decode
 from aetia.store.jobs import CompactJob, Done, MergeJob, Output
-from aetia.store.journal import Record, scan
+from aetia.store.journal import Record, grouped, scan
 from aetia.store.parquet import PartWriter, merged_tables, sorted_by_time
 from aetia.store.segments import mapped, sync_folder
 
@@ -24,7 +24,6 @@ HOUR_NS = 3600 * 10**9
 DAY_NS = 24 * HOUR_NS
 EARLIEST_NS = 946_684_800 * 10**9
 """2000-01-01: what claims to be older has no clock."""
-_GROUP_BYTES = 4 << 20
 
 
 class BadPart(Exception):
@@ -112,7 +111,7 @@ def _tables(data: memoryview, records: Sequence[Record], job: CompactJob) -> Ite
     """The stored tables of the records, and what could not be decoded."""
     for signal in SIGNALS:
         chosen = [record for record in records if record.signal == signal]
-        for group in _groups(chosen):
+        for group in grouped(chosen):
             bodies = [bytes(data[record.body_offset : record.end]) for record in group]
             batch = decode(signal, bodies, full=job.full, limits=job.limits)
             problem = "; ".join(f"byte {group[number].offset}: {why}" for number, why in batch.failed.items())
@@ -121,19 +120,6 @@ def _tables(data: memoryview, records: Sequence[Record], job: CompactJob) -> Ite
                 if table is not None and (table.num_rows or problem):
                     yield name, _stored(name, table), problem
                     problem = ""
-
-
-def _groups(records: Sequence[Record]) -> Iterator[list[Record]]:
-    group: list[Record] = []
-    size = 0
-    for record in records:
-        group.append(record)
-        size += record.length
-        if size >= _GROUP_BYTES:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
 
 
 def _stored(signal: Signal, table: pa.Table) -> pa.Table:

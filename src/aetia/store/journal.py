@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
@@ -29,6 +29,7 @@ RECORD_BYTES = _PREFIX.size + _FIELDS.size
 DIGEST_BYTES = 16
 Kind = Literal["protobuf", "changes"]
 _SEGMENT_MAGIC = b"AETIASEG"
+_GROUP_BYTES = 4 << 20
 _KINDS: tuple[Kind, ...] = ("protobuf", "changes")
 _SIGNAL_CODES = {signal: code for code, signal in enumerate(SIGNALS)}
 _KIND_CODES = {kind: code for code, kind in enumerate(_KINDS)}
@@ -170,3 +171,17 @@ def pack(items: Sequence[tuple[Signal, Kind, int, bytes, Buffer]]) -> tuple[byte
         pieces += (record_header(signal, kind, received_ns, digest, body), body)
         position += RECORD_BYTES + len(body)
     return b"".join(pieces), starts
+
+
+def grouped(records: Sequence[Record]) -> Iterator[list[Record]]:
+    """Records in groups of about 4 MiB of bodies, which are decoded together."""
+    group: list[Record] = []
+    size = 0
+    for record in records:
+        group.append(record)
+        size += record.length
+        if size >= _GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group

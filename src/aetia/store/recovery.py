@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,14 +15,12 @@ from aetia.store import commits
 from aetia.store.catalog import Catalog, Part
 from aetia.store.decoding import Decoder
 from aetia.store.hot import HotSegment, chunks_of
-from aetia.store.journal import VERSION, Record, scan
+from aetia.store.journal import VERSION, Record, grouped, scan
 from aetia.store.layout import Layout, has_footer
 from aetia.store.seen import SUFFIX as IDS_SUFFIX
 from aetia.store.seen import Seen, read_entries
 from aetia.store.segments import SegmentFile, mapped, number_of, segment_paths
-from aetia.store.settings import MIB, Settings
-
-_GROUP_BYTES = 4 * MIB
+from aetia.store.settings import Settings
 
 
 @dataclass(slots=True)
@@ -143,7 +141,7 @@ def _replay(layout: Layout, settings: Settings, out: Recovered, path: Path, *, w
     out.requests += len(fresh)
     segment.requests = len(fresh)
     out.catalog.add_segment(segment)
-    for group in _groups(fresh):
+    for group in grouped(fresh):
         _publish(layout, settings.limits, out.catalog, segment, group, writable=writable)
     segment.digests = out.seen.close_segment()
     out.segments.append(segment)
@@ -163,19 +161,6 @@ def _not_seen(seen: Seen, records: Sequence[Record], segment: HotSegment) -> lis
         seen.add(record.digest, record.received_ns)
         fresh.append(record)
     return fresh
-
-
-def _groups(records: Sequence[Record]) -> Iterator[list[Record]]:
-    group: list[Record] = []
-    held = 0
-    for record in records:
-        group.append(record)
-        held += record.length
-        if held >= _GROUP_BYTES:
-            yield group
-            group, held = [], 0
-    if group:
-        yield group
 
 
 def _publish(
