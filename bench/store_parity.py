@@ -16,9 +16,7 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +27,11 @@ import pyarrow.parquet as pq
 sys.path.extend([str(Path(__file__).parent.parent / "tests" / "store"), str(Path(__file__).parent / "perf")])
 
 from _measure import conditions
+from _shelf import Part, Shelf
 from clickhouse_tables import Chdb, carried
 from stored_samples import NASTY, WINDOW, Sample, Tables, edge_tables, simulated_tables
 
-from aetia.model.stored import SIGNALS, STORED, Signal
+from aetia.model.stored import SIGNALS, Signal
 from aetia.model.tables import ANALYSIS_COLUMNS, Telemetry
 from aetia.model.window import Window
 from aetia.store.backend import Backend, Filter, Selection
@@ -44,38 +43,9 @@ _LOOSE = {"events", "links"}  # JSON texts, compared as what they say
 Ask = Callable[[Backend], Any]
 
 
-@dataclass(frozen=True)
-class Part:
-    path: Path
-    rows: int
-    start_ns: int
-    end_ns: int
-
-
-@dataclass(frozen=True)
-class Held:
-    """A snapshot without hot rows."""
-
-    hot: dict[Signal, pa.Table]
-    parts: dict[Signal, tuple[Part, ...]]
-
-    def full(self, signal: Signal, rows: Any) -> pa.Table:
-        return self.hot[signal].take(pa.array(rows))
-
-
-class Shelf:
-    """Part files as a store gives them for reading."""
-
-    def __init__(self, folder: Path, tables: Tables, parts: int) -> None:
-        self._held = Held(
-            {signal: STORED[signal].empty_table() for signal in SIGNALS},
-            {signal: tuple(_written(folder, signal, tables[signal], parts)) for signal in SIGNALS},
-        )
-
-    @contextmanager
-    def reading(self, window: Window | None = None, signals: Sequence[Signal] = SIGNALS) -> Generator[Held]:
-        del window, signals
-        yield self._held
+def shelf(folder: Path, tables: Tables, parts: int) -> Shelf:
+    """The tables as that many part files per signal."""
+    return Shelf({signal: list(_written(folder, signal, tables[signal], parts)) for signal in SIGNALS})
 
 
 def _written(folder: Path, signal: Signal, table: pa.Table, parts: int) -> Generator[Part]:
@@ -194,7 +164,7 @@ def main() -> int:
     clickhouse = engine.backend("parity", sample.tables)
     worse = 0
     with tempfile.TemporaryDirectory() as folder:
-        duck = DuckBackend(Shelf(Path(folder), sample.tables, 4), Path(folder) / "cache.duckdb", background=False)
+        duck = DuckBackend(shelf(Path(folder), sample.tables, 4), Path(folder) / "cache.duckdb", background=False)
         duck.catch_up()
         window = sample.window
         busy = max(clickhouse.services(window), key=lambda row: row.requests).service

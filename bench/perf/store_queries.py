@@ -9,13 +9,11 @@ the run with 1. Times are printed and judged by nobody here.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from _measure import conditions
+from _shelf import Part, Shelf
 
 from aetia.lab.sim import Load, Scenario, make_system
 from aetia.lab.sim.draw import spans_per_request
@@ -30,7 +29,7 @@ from aetia.lab.sim.logs import LogWriter
 from aetia.lab.sim.metrics import MetricWriter
 from aetia.lab.sim.run import chunks, plan
 from aetia.lab.sim.spans import hex_ids, text_of
-from aetia.model.stored import PROMOTED, SIGNALS, STORED, Signal
+from aetia.model.stored import STORED, Signal
 from aetia.model.window import Window
 from aetia.store.backend import Filter, Selection
 from aetia.store.duck import DuckBackend
@@ -43,38 +42,6 @@ KEYS = ("http.route", "user_agent.original", "server.address", "enduser.region",
         "session.id", "cart.hash")  # fmt: skip
 FEW = (30, 12, 60, 3, 2)
 """Distinct values of the attributes that are not unique."""
-
-
-@dataclass(frozen=True)
-class Part:
-    path: Path
-    rows: int
-    start_ns: int
-    end_ns: int
-
-
-@dataclass(frozen=True)
-class Held:
-    hot: dict[Signal, pa.Table]
-    parts: dict[Signal, tuple[Part, ...]]
-
-    def full(self, signal: Signal, rows: Any) -> pa.Table:
-        return self.hot[signal].take(pa.array(rows))
-
-
-@dataclass
-class Shelf:
-    """Part files as a store that has compacted everything."""
-
-    parts: dict[Signal, list[Part]] = field(default_factory=lambda: {signal: [] for signal in SIGNALS})
-
-    @contextlib.contextmanager
-    def reading(self, window: Window | None = None, signals: Sequence[Signal] = SIGNALS) -> Generator[Held]:
-        hot = {signal: STORED[signal].empty_table().select(list(PROMOTED[signal])) for signal in signals}
-        yield Held(hot, {signal: tuple(self.parts[signal]) for signal in signals})
-
-    def exclude(self, path: Path, problem: str) -> None:
-        raise RuntimeError(f"{path}: {problem}")
 
 
 # ---- building ---------------------------------------------------------------------------------------------

@@ -244,10 +244,6 @@ def say_rechecked(told: Told) -> str:
                     f"these do not: {listed(fell)}" if fell else "")  # fmt: skip
 
 
-class ToolArgs(msgspec.Struct, frozen=True, kw_only=True):
-    """None: the list of tools needs no arguments."""
-
-
 def asked(answer: Json, own: Any) -> Shaped:
     """What a tool of the investigation saw. Raises Refused for its own errors, which say what to ask instead."""
     error = answer.get("error")

@@ -240,10 +240,6 @@ def say_templates(told: Told) -> str:
     )  # fmt: skip
 
 
-class KeysArgs(msgspec.Struct, frozen=True, kw_only=True):
-    """None beside the operation's."""
-
-
 def keys(answer: AttributeKeysAnswer, own: Any) -> Shaped:
     return Shaped([{"key": key} for key in answer.keys])
 
