@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
 from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
@@ -154,6 +157,22 @@ def test_secrets_end_nowhere_in_what_is_written() -> None:
     assert batch.rejected == ((0, ""),)
 
 
+@pytest.mark.parametrize("where", ["an unknown field", "an attribute beyond the limit", "the value of a long key"])
+def test_a_secret_in_an_odd_place_of_an_event_is_not_written(where: str) -> None:
+    body = spans([text("a", "b")], [text("a", "b")])
+    span = body.resource_spans[0].scope_spans[0].spans[0]
+    event = span.events.add(name="login")
+    if where == "an unknown field":
+        event.MergeFromString(b"\x7a\x14AKIAIOSFODNN7EXAMPLE")
+    elif where == "an attribute beyond the limit":
+        event.attributes.extend([*(text(f"k{n}", "v") for n in range(300)), text("password", "AKIAIOSFODNN7EXAMPLE")])
+    else:
+        event.attributes.append(text("k" * 2000, "AKIAIOSFODNN7EXAMPLE"))
+    batch, _ = written("spans", body)
+    assert b"AKIAIOSFODNN7EXAMPLE" not in batch.bodies[0]
+    assert batch.rows == (2,)
+
+
 def test_bodies_without_secrets_are_the_same_objects() -> None:
     raw = [spans([text("http.route", "/cart")]).SerializeToString() for _ in range(2)]
     assert all(one is two for one, two in zip(decode("spans", raw, redactor=Redactor()).bodies, raw, strict=True))
@@ -194,11 +213,99 @@ def test_what_is_rejected_or_beyond_the_limits_is_not_written() -> None:
 
 
 def test_a_span_with_a_secret_that_cannot_be_read_is_left_out() -> None:
-    raw = spans([text("password", "hunter2"), text("a", "AAAA")], [text("a", "b")]).SerializeToString()
+    secret = "AKIAIOSFODNN7EXAMPLE"
+    raw = spans([], [text("a", "b")], names=[f"AAAA {secret}", "GET /"]).SerializeToString()
     batch = decode("spans", [raw.replace(b"AAAA", b"A\xffAA")], redactor=Redactor())
     assert (batch.rows, batch.rejected[0][0]) == ((1,), 1)
     assert "cannot be read" in batch.rejected[0][1]
-    assert b"hunter2" not in batch.bodies[0]
+    assert secret.encode() not in batch.bodies[0]
+
+
+def test_a_secret_beside_text_that_is_no_utf8_is_replaced() -> None:
+    raw = spans([text("password", "hunter2"), text("a", "AAAA")]).SerializeToString()
+    batch = decode("spans", [raw.replace(b"AAAA", b"A\xffAA")], redactor=Redactor())
+    assert (batch.rows, batch.rejected) == ((1,), ((0, ""),))
+    later = decode("spans", batch.bodies, full=True).table["attributes"].to_pylist()
+    assert later == [[("password", REDACTED), ("a", "A\ufffdAA")]]
+
+
+# ---- against the plain way --------------------------------------------------------------------------------
+
+
+TEXTS = (*SECRETS, *HARMLESS, "", "é" * 90, f"{'x' * 126} {JWT}", REDACTED)
+KEYS = (*SECRET_KEYS, *HARMLESS_KEYS, "é" * 3)
+
+
+def drawn_value(rng: random.Random, depth: int = 2) -> AnyValue:
+    kind = rng.randrange(7 if depth else 4)
+    if kind < 3:
+        return AnyValue(string_value=rng.choice(TEXTS))
+    if kind == 3:
+        return rng.choice((AnyValue(), AnyValue(int_value=7), AnyValue(bytes_value=JWT.encode())))
+    if kind < 6:
+        return AnyValue(array_value={"values": [drawn_value(rng, depth - 1) for _ in range(rng.randrange(3))]})
+    return AnyValue(kvlist_value={"values": drawn_pairs(rng, depth - 1)})
+
+
+def drawn_pairs(rng: random.Random, depth: int = 2) -> list[KeyValue]:
+    return [KeyValue(key=rng.choice(KEYS), value=drawn_value(rng, depth)) for _ in range(rng.choice((0, 1, 2, 9)))]
+
+
+def drawn_spans(rng: random.Random) -> TracesData:
+    body = spans(*(drawn_pairs(rng) for _ in range(rng.choice((1, 3, 40)))))
+    for span in body.resource_spans[0].scope_spans[0].spans:
+        if rng.random() < 0.2:
+            span.name, span.status.message = rng.choice(TEXTS), rng.choice(TEXTS)
+        for _ in range(rng.choice((0, 0, 0, 2))):
+            span.events.add(time_unix_nano=T0, name=rng.choice(TEXTS), attributes=drawn_pairs(rng))
+        if rng.random() < 0.1:
+            span.links.add(attributes=drawn_pairs(rng))
+    return body
+
+
+def drawn_logs(rng: random.Random) -> LogsData:
+    body = logs(*(drawn_value(rng) for _ in range(rng.choice((1, 3, 40)))))
+    for record in body.resource_logs[0].scope_logs[0].log_records:
+        record.attributes.extend(drawn_pairs(rng))
+    return body
+
+
+def drawn_metrics(rng: random.Random) -> MetricsData:
+    body, scope = request(MetricsData, "resource_metrics", "scope_metrics")
+    for number in range(rng.choice((1, 3, 12))):
+        metric = scope.metrics.add(name=f"token.count.{number}")
+        kind = rng.choice(("gauge", "sum", "histogram", "summary", "exponential_histogram"))
+        for _ in range(rng.choice((1, 1, 4))):
+            point = getattr(metric, kind).data_points.add(time_unix_nano=T0, attributes=drawn_pairs(rng))
+            if kind != "summary" and rng.random() < 0.2:
+                point.exemplars.add(filtered_attributes=drawn_pairs(rng))
+    return body
+
+
+def items_of(signal: str, body: Any) -> list[Any]:
+    if signal == "metrics":
+        return list(body.resource_metrics[0].scope_metrics[0].metrics)
+    if signal == "spans":
+        return list(body.resource_spans[0].scope_spans[0].spans)
+    return list(body.resource_logs[0].scope_logs[0].log_records)
+
+
+@pytest.mark.parametrize(
+    ("signal", "draw", "clean"),
+    [
+        ("spans", drawn_spans, Redactor.span),
+        ("logs", drawn_logs, Redactor.log),
+        ("metrics", drawn_metrics, Redactor.metric),
+    ],
+)
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_the_vectors_write_what_the_plain_way_writes(signal: Any, draw: Any, clean: Any, seed: int) -> None:
+    body, redactor = draw(random.Random(seed)), Redactor()
+    (found,) = decode(signal, [body.SerializeToString()], redactor=redactor).bodies
+    for item in items_of(signal, body):
+        clean(redactor, item)
+    assert items_of(signal, type(body).FromString(found)) == items_of(signal, body)
 
 
 # ---- configuration ----------------------------------------------------------------------------------------

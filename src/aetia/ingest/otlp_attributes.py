@@ -6,9 +6,10 @@ it (`semconv.first`), as the stored map has it (`model/stored.py`), or as a log 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from functools import lru_cache
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -27,8 +28,10 @@ from aetia.ingest.wire import (
     Pieces,
     Slot,
     fixed64,
+    joined,
     numbers,
     scan,
+    scan_pairs,
     slices,
     tag,
 )
@@ -37,13 +40,14 @@ STRING, BOOL, INT, DOUBLE, ARRAY, KVLIST, BYTES = (
     tag(1), tag(2, VARINT), tag(3, VARINT), tag(4, FIXED64), tag(5), tag(6), tag(7),
 )  # fmt: skip
 ANY_VALUE = (STRING, BOOL, INT, DOUBLE, ARRAY, KVLIST, BYTES)
-_KEY, _VALUE = tag(1), tag(2)
 _FIELDS = 16
 """A KeyValue or AnyValue has one or two fields; whatever has more is no attribute."""
 Style = Literal["reader", "map", "body"]
 _arrow: Any = pa
 _encode = msgspec.json.Encoder(order="sorted", enc_hook=str).encode
 TOO_DEEP = "nested too deeply"
+_CACHED, _LONGEST_CACHED = 4096, 256
+_V = TypeVar("_V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +76,35 @@ class Limits:
         return self.attributes + 2 * self.events + 64
 
 
+class Known(Generic[_V]):
+    """What a function says of byte strings, kept for the short ones that were seen before: keys, names and values of
+    telemetry repeat. Safe to share between threads."""
+
+    def __init__(
+        self, read: Callable[[list[bytes]], Iterable[_V]], *, most: int = _CACHED, longest: int = _LONGEST_CACHED
+    ) -> None:
+        self._read, self._most, self._longest = read, most, longest
+        self._known: dict[bytes, _V] = {}
+
+    def __call__(self, raw: Sequence[bytes]) -> list[_V]:
+        known = self._known
+        new = [one for one in raw if one not in known]
+        if not new:
+            return [known[one] for one in raw]
+        fresh = dict(zip(new, self._read(new), strict=True))
+        # Another thread may do the same: a dictionary that others read only grows.
+        if len(known) + len(fresh) > self._most:
+            self._known = {}
+        self._known.update((one, value) for one, value in fresh.items() if len(one) <= self._longest)
+        return [fresh[one] if one in fresh else known[one] for one in raw]
+
+
 class Texts(NamedTuple):
-    """Values as text for some owners (ascending, each once)."""
+    """Values as text for some owners (ascending, each once): `code` indexes `words`, each of which occurs."""
 
     owner: Offsets
-    text: Any
+    code: npt.NDArray[np.integer[Any]]
+    words: Sequence[str]
 
 
 def as_text(raw: Any) -> Any:
@@ -103,9 +131,14 @@ def cut(buffer: Bytes, start: Offsets, end: Offsets, most: int) -> Offsets:
     return end
 
 
+def raw_strings(buffer: Bytes, slot: Slot, limits: Limits) -> Any:
+    """The values of a string field as bytes, empty where absent."""
+    return slices(buffer, slot.start, cut(buffer, slot.start, slot.end, limits.value_bytes))
+
+
 def strings(buffer: Bytes, slot: Slot, limits: Limits) -> Any:
     """The values of a string field as text, empty where absent."""
-    return as_text(slices(buffer, slot.start, cut(buffer, slot.start, slot.end, limits.value_bytes)))
+    return as_text(raw_strings(buffer, slot, limits))
 
 
 def any_values(buffer: Bytes, start: Offsets, end: Offsets) -> tuple[Slot, Flags]:
@@ -190,7 +223,8 @@ def plain(value: Any, depth: int) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """Attributes of `owners` items, in order; `code` indexes `keys`, `start` and `end` delimit AnyValue messages."""
+    """Attributes of `owners` items, in order; `code` indexes `keys`, `start` and `end` delimit AnyValue messages,
+    `pair_start` and `pair_end` the KeyValue messages around them."""
 
     buffer: Bytes
     owners: int
@@ -199,35 +233,34 @@ class Attributes:
     keys: tuple[str, ...]
     start: Offsets
     end: Offsets
+    pair_start: Offsets
+    pair_end: Offsets
     limits: Limits
 
-    def firsts(self, lists: Sequence[Sequence[str]], asked: Sequence[Flags | None] = ()) -> list[Texts]:
-        """For each list of keys what `semconv.first` says of each owner that has one of them: the first key with a
-        value. `asked` says of which owners that is of interest. No key may be in two lists."""
-        place_of = {key: number << 8 | rank for number, keys in enumerate(lists) for rank, key in enumerate(keys)}
-        places = np.array([place_of.get(key, -1) for key in self.keys] or [-1], np.int64).take(self.code)
-        pick = (places >= 0).nonzero()[0]
-        for number, flags in enumerate(asked):
-            if flags is not None:
-                pick = pick[(places[pick] >> 8 != number) | flags[self.owner[pick]]]
-        value, _ = any_values(self.buffer, self.start[pick], self.end[pick])
-        text = texts(self.buffer, value, "reader", self.limits)
-        owner, place = self.owner[pick], places[pick]
-        usable = np.asarray(pc.fill_null(pc.greater(pc.binary_length(text), 0), False))
-        out: list[Texts] = []
-        for number in range(len(lists)):
-            here = (place >> 8 == number).nonzero()[0]
+    def firsts(self, keys: Sequence[str], asked: Flags | None = None) -> Texts:
+        """What `semconv.first` says of each owner that has one of the keys: the first of them with a value. `asked`
+        says of which owners that is of interest."""
+        rank_of = {key: rank for rank, key in enumerate(keys)}
+        ranks = np.array([rank_of.get(key, len(keys)) for key in self.keys] or [len(keys)], np.int8).take(self.code)
+        pick = (ranks < len(keys)).nonzero()[0]
+        owner = self.owner[pick]
+        if asked is not None:
+            kept = asked[owner].nonzero()[0]
+            pick, owner = pick[kept], owner[kept]
+        coded: Any = slices(self.buffer, self.start[pick], self.end[pick]).dictionary_encode()
+        code: npt.NDArray[np.integer[Any]] = np.asarray(coded.indices)
+        words = _readers_texts(self.limits)(coded.dictionary.to_pylist())
+        once = bool((owner[1:] > owner[:-1]).all())
+        if once and all(words):
+            return Texts(owner, code, cast(list[str], words))
+        usable = np.array([bool(word) for word in words] or [False]).take(code)
+        here = np.arange(len(pick)) if once else _last_of_each(owner, ranks[pick])
+        here = here[usable[here]]
+        if not once:
             whose = owner[here]
-            if not (whose[1:] > whose[:-1]).all():
-                here = _last_of_each(here, whose, place[here])
-                here = here[usable[here]]
-                here = here[np.lexsort((place[here], owner[here]))]
-                whose = owner[here]
-                here = here[np.concatenate((whose[:1] == whose[:1], whose[1:] != whose[:-1]))]
-            elif not usable.all():
-                here = here[usable[here]]
-            out.append(Texts(owner[here], text if len(here) == len(text) else text.take(_arrow.array(here))))
-        return out
+            here = here[np.concatenate((whose[:1] == whose[:1], whose[1:] != whose[:-1]))]
+        used, code = np.unique(code[here], return_inverse=True)
+        return Texts(owner[here], code, [words[one] or "" for one in used.tolist()])
 
     def chosen(self, owners: Offsets) -> Attributes:
         """The attributes of some owners (ascending), who are numbered anew."""
@@ -238,7 +271,7 @@ class Attributes:
         at = np.flatnonzero(row[self.owner] >= 0)
         return replace(
             self, owners=len(owners), owner=row[self.owner[at]], code=self.code[at], start=self.start[at],
-            end=self.end[at],
+            end=self.end[at], pair_start=self.pair_start[at], pair_end=self.pair_end[at],
         )  # fmt: skip
 
     def maps(self, style: Style = "map") -> Any:
@@ -260,12 +293,24 @@ class Attributes:
         return pa.MapArray.from_arrays(_arrow.array(offsets), names, text)
 
 
-def _last_of_each(here: Offsets, owner: Offsets, place: Offsets) -> Offsets:
-    """Of each (owner, place) the last."""
-    order = np.lexsort((place, owner))
-    owner, place = owner[order], place[order]
-    last = np.concatenate(((owner[1:] != owner[:-1]) | (place[1:] != place[:-1]), owner[:1] == owner[:1]))
-    return here[order[last]]
+@lru_cache(16)
+def _readers_texts(limits: Limits) -> Known[str | None]:
+    """AnyValue messages as text."""
+
+    def read(raw: list[bytes]) -> list[str | None]:
+        buffer, start, end = joined(raw)
+        value, _ = any_values(buffer, start, end)
+        return texts(buffer, value, "reader", limits).to_pylist()
+
+    return Known(read)
+
+
+def _last_of_each(owner: Offsets, rank: npt.NDArray[np.int8]) -> Offsets:
+    """Where the last of each (owner, rank) is, in order of these."""
+    order = np.lexsort((rank, owner))
+    owner, rank = owner[order], rank[order]
+    last = np.concatenate(((owner[1:] != owner[:-1]) | (rank[1:] != rank[:-1]), owner[:1] == owner[:1]))
+    return order[last]
 
 
 class Found(NamedTuple):
@@ -280,25 +325,23 @@ def attributes(buffer: Bytes, owners: int, pieces: Pieces, limits: Limits) -> Fo
     """The attributes in some KeyValue messages."""
     owner, start, end = pieces
     trimmed: list[Offsets] = []
-    counts = np.bincount(owner, minlength=1)
-    if counts.max() > limits.attributes:
+    # Owners ascend, so one with too many has the same owner that many places further.
+    most = limits.attributes
+    if len(owner) > most and (owner[most:] == owner[:-most]).any():
+        counts = np.bincount(owner)
         beyond = np.arange(len(owner)) - (np.cumsum(counts) - counts)[owner] >= limits.attributes
         trimmed.append(owner[beyond])
         owner, start, end = owner[~beyond], start[~beyond], end[~beyond]
-    found = scan(buffer, start, end, single=((_KEY,), (_VALUE,)), most=_FIELDS)
-    key, value = found.slots
-    bad = found.bad | found.long
-    long = key.end - key.start > limits.key_bytes
-    if long.any():
+    found = scan_pairs(buffer, start, end, _FIELDS)
+    long = found.first_end - found.first_start > limits.key_bytes
+    broken = owner[:0]
+    if long.any() or found.bad.any():
         trimmed.append(owner[long])
-    if long.any() or bad.any():
-        kept = np.flatnonzero(~(long | bad))
-        broken, owner, key, value = owner[bad], owner[kept], key.at(kept), value.at(kept)
-    else:
-        broken = owner[:0]
-    coded: Any = slices(buffer, key.start, key.end).dictionary_encode()
+        kept = np.flatnonzero(~(long | found.bad))
+        broken, owner, start, end, found = owner[found.bad], owner[kept], start[kept], end[kept], found.at(kept)
+    coded: Any = slices(buffer, found.first_start, found.first_end).dictionary_encode()
     code, keys = _keys(coded)
-    made = Attributes(buffer, owners, owner, code, keys, value.start, value.end, limits)
+    made = Attributes(buffer, owners, owner, code, keys, found.second_start, found.second_end, start, end, limits)
     return Found(made, broken, np.concatenate(trimmed) if trimmed else owner[:0])
 
 

@@ -30,13 +30,16 @@ from aetia.ingest.otlp_items import (
 )
 from aetia.ingest.otlp_logs import Logs, check_logs, log_columns, scan_logs, trimmed_log
 from aetia.ingest.otlp_metrics import metric_table
+from aetia.ingest.otlp_points import scan_metrics
 from aetia.ingest.otlp_redaction import (
     UNREADABLE,
+    Secrets,
     clean_heads,
     cleaned,
-    log_suspects,
+    log_secrets,
     metric_suspects,
-    span_suspects,
+    span_secrets,
+    without_secrets,
 )
 from aetia.ingest.otlp_spans import (
     Spans,
@@ -48,8 +51,7 @@ from aetia.ingest.otlp_spans import (
     trimmed_span,
 )
 from aetia.ingest.redaction import Redactor
-from aetia.ingest.wire import Flags, Offsets
-from aetia.model.stored import LOGS, PROMOTED, STORED
+from aetia.ingest.wire import Offsets, hex_ids
 
 __all__ = ["Batch", "Limits", "OtlpSignal", "decode", "to_protobuf"]
 OtlpSignal = Literal["spans", "logs", "metrics"]
@@ -131,9 +133,8 @@ def _decode(
         # What is left out here must not be written either.
         for index in set(found.trimmed.tolist()) - set(changed):
             changed[index] = kind.trimmed(items.raw[index], limits)
-        suspects = kind.suspects(items, found, redactor).nonzero()[0].tolist()
-        clean, unreadable = cleaned(signal, {at: changed.get(at, items.raw[at]) for at in suspects}, redactor)
-        changed |= clean
+        secrets = kind.secrets(items, found, limits, redactor)
+        changed, unreadable = _cleaned(signal, items, secrets, changed, redactor)
     if changed:
         items = items.replaced(changed)
         found = kind.scan(items, limits)
@@ -141,14 +142,13 @@ def _decode(
     rejects.mark(unreadable, UNREADABLE)
     rejects.add(found.bad, "malformed")
     rejects.add(found.over, "more fields than any span or log record has")
-    wanted = tuple(STORED[signal].names) if full else PROMOTED[signal]
     columns, kept, exceptions = kind.columns(items, found, limits, rejects, full)
     rejects.count(items.body, items.refused)
     if redactor is not None:
         bodies = _bodies(bodies, items, kept, changed, heads, limits)
     counts = Counter[int](trimmed.tolist())
     return Batch(
-        table=table(columns, STORED[signal], wanted),
+        table=table(columns, signal, full),
         exceptions=exceptions,
         bodies=tuple(bodies),
         rows=tuple(np.bincount(items.body[kept], minlength=len(bodies)).tolist()),
@@ -157,16 +157,34 @@ def _decode(
     )
 
 
+def _cleaned(
+    signal: OtlpSignal, items: Items, secrets: Secrets, changed: dict[int, bytes], redactor: Redactor
+) -> tuple[dict[int, bytes], list[int]]:
+    """New bytes of some items, `changed` among them, and which items cannot be read."""
+    # In what was trimmed the attributes are no longer where they were found.
+    secrets.items[list(changed)] = True
+    if len(secrets.named) or secrets.holding:
+        changed = changed | without_secrets(items, secrets, redactor)
+    suspects = secrets.items.nonzero()[0].tolist()
+    clean, unreadable = cleaned(signal, {at: changed.get(at, items.raw[at]) for at in suspects}, redactor)
+    return changed | clean, unreadable
+
+
 def _metrics(items: Items, bodies: Sequence[bytes], limits: Limits, redactor: Redactor | None) -> Batch:
-    if redactor is not None:
+    if redactor is None:
+        found = scan_metrics(items, limits)
+    else:
         heads = _clean_heads(items, redactor)
-        suspects = metric_suspects(items, redactor).nonzero()[0].tolist()
+        found = scan_metrics(items, limits)
+        suspects = metric_suspects(items, found, redactor).nonzero()[0].tolist()
         changed, unreadable = cleaned("metrics", {at: items.raw[at] for at in suspects}, redactor)
-        items = items.replaced(changed | dict.fromkeys(unreadable, b""))
+        if changed or unreadable:
+            items = items.replaced(changed | dict.fromkeys(unreadable, b""))
+            found = scan_metrics(items, limits)
         readable = np.ones(len(items), np.bool_)
         readable[unreadable] = False
         bodies = _bodies(bodies, items, readable.nonzero()[0], changed, heads, limits)
-    made, rows = metric_table(items, len(bodies), limits)
+    made, rows = metric_table(items, found, len(bodies), limits)
     said = tuple(_partial("metrics", items, index, 0) for index in range(len(bodies)))
     return Batch(made, None, tuple(bodies), tuple(rows), said, items.failed)
 
@@ -222,7 +240,7 @@ class _Kind(NamedTuple):
 
     scan: Callable[[Items, Limits], Any]
     trimmed: Callable[[bytes, Limits], bytes]
-    suspects: Callable[[Items, Any, Redactor], Flags]
+    secrets: Callable[[Items, Any, Limits, Redactor], Secrets]
     columns: Callable[[Items, Any, Limits, Rejects, bool], _Made]
 
 
@@ -245,8 +263,8 @@ def _logs(items: Items, logs: Logs, limits: Limits, rejects: Rejects, full: bool
 
 
 _KINDS = {
-    "spans": _Kind(scan_spans, trimmed_span, span_suspects, _spans),
-    "logs": _Kind(scan_logs, trimmed_log, log_suspects, _logs),
+    "spans": _Kind(scan_spans, trimmed_span, span_secrets, _spans),
+    "logs": _Kind(scan_logs, trimmed_log, log_secrets, _logs),
 }
 
 
@@ -257,14 +275,13 @@ def _exceptions(items: Items, spans: Spans, kept: Offsets, limits: Limits, full:
         return None
     whose, columns, given = found
     count = len(whose)
-    of_span = span_columns(items, spans, (items.start, items.start), whose, limits)
-    shared = ("trace_id", "span_id", "instance", "scope", "version", "environment", "resource")
-    columns |= {name: of_span[name] for name in shared}
+    columns |= items.said(whose, UNKNOWN_SERVICE)
     columns |= {
-        "service": items.said("service", whose, UNKNOWN_SERVICE),
+        "trace_id": hex_ids(items.buffer, spans.trace.start[whose], 16),
+        "span_id": hex_ids(items.buffer, spans.span.start[whose], 8),
         "severity": coded(np.zeros(count, np.int64), ("error",)),
         "template": nothing(count),
     }
     if full:
         columns["attributes"] = given.maps()
-    return table(columns, LOGS, tuple(LOGS.names) if full else PROMOTED["logs"])
+    return table(columns, "logs", full)

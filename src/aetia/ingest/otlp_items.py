@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,11 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from aetia.ingest.otlp_attributes import Limits, plain, resource_json
+from aetia.ingest.otlp_attributes import Known, Limits, as_text, plain, resource_json
 from aetia.ingest.semconv import ENVIRONMENT_KEYS, VERSION_KEYS, first, place_of
 from aetia.ingest.values import names, service_of_pod
-from aetia.ingest.wire import Bytes, Offsets, lazy_messages, padded
+from aetia.ingest.wire import Bytes, Offsets, joined, lazy_messages
+from aetia.model.stored import PROMOTED, STORED, Signal
 
 UNKNOWN_SERVICE = "unknown_service"
 """What the resource conventions call a service that has no name."""
@@ -30,7 +31,8 @@ EARLIEST_NS, LATEST_NS = 946_684_800 * 10**9, 2**63 - 1
 """Times from the year 2000 to the end of 64 bits (2262); others are none."""
 _CACHED = 4096
 _LONGEST_CACHED = 64 * 1024
-_LONGEST_WORD = 256
+_FEW_WORDS, _LONGEST_WORD = 32, 1024
+_TOLD = ("service", "instance", "version", "environment", "resource")
 _arrow: Any = pa
 
 
@@ -83,12 +85,16 @@ class Items:
         raw = list(self.raw)
         for index, item in new.items():
             raw[index] = item
-        start, end = _bounds(raw)
-        return replace(self, raw=raw, buffer=padded(raw), start=start, end=end)
+        buffer, start, end = joined(raw)
+        return replace(self, raw=raw, buffer=buffer, start=start, end=end)
 
-    def said(self, what: str, kept: Offsets, otherwise: str | None = None) -> pa.Array[Any]:
-        """A column of what the places of some items say."""
-        return coded(self.place[kept], [getattr(place, what) or otherwise for place in self.places])
+    def said(self, kept: Offsets, unnamed: str | None = None) -> dict[str, pa.Array[Any]]:
+        """Columns of what places and scopes of some items say; `unnamed` is the service of those without one."""
+        place = self.place[kept]
+        told = {name: [getattr(one, name) for one in self.places] for name in _TOLD}
+        told["service"] = [name or unnamed for name in told["service"]]
+        made = {name: coded(place, words) for name, words in told.items()}
+        return made | {"scope": coded(self.scope[kept], self.scopes)}
 
 
 @dataclass(slots=True)
@@ -124,22 +130,16 @@ def open_bodies(bodies: Sequence[bytes], limits: Limits) -> Items:
 
 def _items(opening: _Opening, failed: dict[int, str]) -> Items:
     raw, sizes = opening.raw, np.array(opening.sizes, np.int64)
-    starts, ends = _bounds(raw)
+    buffer, start, end = joined(raw)
     body, where, scope = (
         np.repeat(np.array(some, np.int64), sizes) for some in (opening.bodies, opening.place_of, opening.scope_of)
     )
     places = [place(one) or NOWHERE for one in opening.places]
     scopes = [scope_name(one) for one in opening.scopes]
     return Items(
-        raw, padded(raw), starts, ends, body, where, scope, places, scopes, list(opening.places), list(opening.scopes),
+        raw, buffer, start, end, body, where, scope, places, scopes, list(opening.places), list(opening.scopes),
         opening.refused, failed,
     )  # fmt: skip
-
-
-def _bounds(raw: Sequence[bytes]) -> tuple[Offsets, Offsets]:
-    ends = np.zeros(len(raw) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, raw), np.int64, len(raw)), out=ends[1:])
-    return ends[:-1].copy(), ends[1:].copy()
 
 
 def _open(opening: _Opening, index: int, body: bytes) -> None:
@@ -270,53 +270,62 @@ _cached_scope = lru_cache(_CACHED)(_read_scope)
 # ---- columns ----------------------------------------------------------------------------------------------
 
 
-class Vocabulary:
-    """Normalised forms of texts: what a function of `ingest/values.py` says of each, kept for those seen before."""
+Vocabulary: TypeAlias = Known[str | None]
 
-    def __init__(self, transform: Callable[[Any], Any]) -> None:
-        self._transform = transform
-        self._known: dict[str, str | None] = {}
 
-    def __call__(self, words: Sequence[str]) -> list[str | None]:
-        known = self._known
-        new = [word for word in words if word not in known]
-        if not new:
-            return [known[word] for word in words]
-        made: list[str | None] = self._transform(pa.chunked_array([pa.array(new, pa.string())])).to_pylist()
-        fresh = dict(zip(new, made, strict=True))
-        # Another thread may do the same: a dictionary that others read only grows.
-        if len(known) + len(fresh) > _CACHED:
-            self._known = {}
-        self._known.update((word, value) for word, value in fresh.items() if len(word) <= _LONGEST_WORD)
-        return [fresh[word] if word in fresh else known[word] for word in words]
+def vocabulary(transform: Callable[[Any], Any]) -> Vocabulary:
+    """Normalised forms of texts: what a function of `ingest/values.py` says of each."""
+
+    def read(raw: list[bytes]) -> list[str | None]:
+        return transform(pa.chunked_array([as_text(pa.array(raw, pa.binary()))])).to_pylist()
+
+    return Known(read)
+
+
+NAMES = vocabulary(names)
+"""Names of services, operations, metrics: trimmed, NFC, null where nothing is left."""
 
 
 def coded(codes: npt.NDArray[np.integer[Any]], words: Sequence[str | None]) -> pa.Array[Any]:
     """A dictionary-encoded column from codes into words, of which some may be null or alike."""
-    order: dict[str, int] = {}
-    places = [-1 if word is None else order.setdefault(word, len(order)) for word in words]
-    found = np.array(places or [-1], np.int32).take(codes)
+    short = len(words) <= _FEW_WORDS and all(word is None or len(word) <= _LONGEST_WORD for word in words)
+    places, dictionary, some_null = (_kept_dictionary if short else _dictionary)(tuple(words))
+    if not len(dictionary):
+        return nothing(len(codes))
+    found = places.take(codes)
     valid = None
-    if -1 in places:
+    if some_null:
         nowhere = found < 0
         if nowhere.any():
             valid = _arrow.py_buffer(np.packbits(~nowhere, bitorder="little"))
             found[nowhere] = 0
     indices = _arrow.Array.from_buffers(pa.int32(), len(found), [valid, _arrow.py_buffer(found)])
-    return pa.DictionaryArray.from_arrays(indices, pa.array(list(order), pa.string()))
+    return pa.DictionaryArray.from_arrays(indices, dictionary)
 
 
-def category(texts: pa.Array[Any], vocabulary: Vocabulary, at: Offsets | None = None, rows: int = 0) -> pa.Array[Any]:
-    """Texts as a dictionary-encoded column, each in its normal form. With `at` they are those of some of `rows` rows,
-    and the others are null."""
+def _dictionary(words: tuple[str | None, ...]) -> tuple[npt.NDArray[np.int32], pa.Array[Any], bool]:
+    """Where each word is among the distinct ones (null: -1), these, and whether some are null."""
+    order: dict[str, int] = {}
+    places = [-1 if word is None else order.setdefault(word, len(order)) for word in words]
+    return np.array(places or [-1], np.int32), pa.array(list(order), pa.string()), -1 in places
+
+
+_kept_dictionary = lru_cache(256)(_dictionary)
+
+
+def category(texts: pa.Array[Any], vocabulary: Vocabulary) -> pa.Array[Any]:
+    """Byte strings as a dictionary-encoded column, each in its normal form."""
     encoded: Any = texts.dictionary_encode()
-    words = vocabulary(encoded.dictionary.to_pylist())
-    codes: npt.NDArray[np.int32] = np.asarray(encoded.indices)
-    if at is None or len(at) == rows:
+    return coded(np.asarray(encoded.indices), vocabulary(encoded.dictionary.to_pylist()))
+
+
+def spread(codes: npt.NDArray[np.integer[Any]], words: Sequence[str | None], at: Offsets, rows: int) -> pa.Array[Any]:
+    """`coded` of some of `rows` rows, with null in the others."""
+    if len(at) == rows:
         return coded(codes, words)
-    spread = np.full(rows, len(words), np.int32)
-    spread[at] = codes
-    return coded(spread, [*words, None])
+    all_rows = np.full(rows, len(words), np.int32)
+    all_rows[at] = codes
+    return coded(all_rows, [*words, None])
 
 
 def nothing(rows: int) -> pa.Array[Any]:
@@ -324,13 +333,19 @@ def nothing(rows: int) -> pa.Array[Any]:
     return pa.DictionaryArray.from_arrays(_arrow.nulls(rows, pa.int32()), pa.array([], pa.string()))
 
 
-def table(columns: Mapping[str, Any], schema: pa.Schema, wanted: Sequence[str]) -> pa.Table:
-    """The wanted columns in the schema's types."""
-    fields = [schema.field(name) for name in wanted]
-    arrays = [
-        columns[one.name] if columns[one.name].type == one.type else columns[one.name].cast(one.type) for one in fields
-    ]
-    return pa.table(arrays, schema=pa.schema(fields))
+def table(columns: Mapping[str, Any], signal: Signal, full: bool) -> pa.Table:
+    """The stored columns of a signal, the promoted ones or all, in the schema's types."""
+    schema, names, types = _shape(signal, full)
+    some = (columns[name] for name in names)
+    arrays = [one if one.type == kind else one.cast(kind) for one, kind in zip(some, types, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+@cache
+def _shape(signal: Signal, full: bool) -> tuple[pa.Schema, list[str], list[pa.DataType]]:
+    names = STORED[signal].names if full else list(PROMOTED[signal])
+    schema = pa.schema([STORED[signal].field(name) for name in names])
+    return schema, names, schema.types
 
 
 class Rejects:

@@ -17,7 +17,7 @@ from aetia.ingest.wire import FIXED64, VARINT, Bytes, Flags, Offsets, Slot, hex_
 from aetia.model.tables import TIME
 
 _TIME, _OBSERVED, _NUMBER, _TEXT = tag(1, FIXED64), tag(11, FIXED64), tag(2, VARINT), tag(3)
-_BODY, _ATTRIBUTES, _TRACE, _SPAN = tag(5), tag(6), tag(9), tag(10)
+_BODY, LOG_ATTRIBUTES, _TRACE, _SPAN = tag(5), tag(6), tag(9), tag(10)
 _LEVELS: tuple[str | None, ...] = tuple(severity_of(str(number)) for number in range(25))
 
 
@@ -44,7 +44,7 @@ class Logs(NamedTuple):
 def scan_logs(items: Items, limits: Limits) -> Logs:
     """Find the fields of all records."""
     single = tuple((one,) for one in (_TIME, _OBSERVED, _NUMBER, _TEXT, _BODY, _TRACE, _SPAN))
-    found = scan(items.buffer, items.start, items.end, single=single, repeated=(_ATTRIBUTES,), most=limits.fields)
+    found = scan(items.buffer, items.start, items.end, single=single, repeated=(LOG_ATTRIBUTES,), most=limits.fields)
     made = attributes(items.buffer, len(items), found.pieces[0], limits)
     bad = found.bad
     bad[made.bad] = True
@@ -76,19 +76,13 @@ def log_columns(items: Items, logs: Logs, times_ns: Offsets, kept: Offsets, limi
     said = logs.body.at(kept)
     value, _ = any_values(items.buffer, said.start, said.end)
     body = texts(items.buffer, value, "body", limits)
-    return {
+    return items.said(kept) | {
         "time": pa.array(times_ns[kept]).view(TIME),
         "trace_id": ids(items.buffer, logs.trace.at(kept), 16),
         "span_id": ids(items.buffer, logs.span.at(kept), 8),
-        "service": items.said("service", kept),
-        "instance": items.said("instance", kept),
         "severity": _severity(items, logs, kept, body, limits),
         "body": body,
         "template": nothing(len(kept)),
-        "scope": coded(items.scope[kept], items.scopes),
-        "version": items.said("version", kept),
-        "environment": items.said("environment", kept),
-        "resource": items.said("resource", kept),
     }
 
 

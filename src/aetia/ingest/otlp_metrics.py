@@ -1,28 +1,31 @@
-"""Metric points of OTLP requests as rows of the model, by the convention of `ingest/histograms.py`.
+"""Metrics of OTLP requests as rows of the model, by the convention of `ingest/histograms.py`.
 
-Points are few beside spans, and one becomes many rows: they go through the same code as the files' points.
+Gauges, sums and histograms in their usual form are read many at once (`otlp_points.py`, `otlp_series.py`); the rest
+goes through the same code as the files' points.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from aetia.ingest.normalise import LARGEST_VALUE, concat, to_metrics
+from aetia.ingest.normalise import LARGEST_VALUE, to_metrics
 from aetia.ingest.otlp import OtlpRows
-from aetia.ingest.otlp_attributes import Limits, trim
-from aetia.ingest.otlp_items import EARLIEST_NS, LATEST_NS, Items
+from aetia.ingest.otlp_attributes import Limits
+from aetia.ingest.otlp_items import EARLIEST_NS, LATEST_NS, NAMES, Items
+from aetia.ingest.otlp_points import Metrics
+from aetia.ingest.otlp_series import NOT_RECORDED, fast_rows, trim_labels
+from aetia.ingest.wire import Flags, Offsets
 from aetia.model.tables import METRICS
 
 _KINDS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
-_NOT_RECORDED = 1
-"""Bit of a point's flags: the series ended, there is no value."""
 _SCALES = range(-10, 21)
 """Of exponential histograms, as the data model allows them."""
 
@@ -45,44 +48,59 @@ class _Document:
     resource_metrics: list[_Group]
 
 
-def metric_table(items: Items, bodies: int, limits: Limits) -> tuple[pa.Table, list[int]]:
+def metric_table(items: Items, found: Metrics, bodies: int, limits: Limits) -> tuple[pa.Table, list[int]]:
     """The rows of all points, and how many there are per body; `items.refused` gets what is left out."""
-    groups: list[dict[int, _Group]] = [{} for _ in range(bodies)]
-    resources = [_resource(head, limits) for head in items.heads]
+    table, item = fast_rows(items, found, limits)
+    slow = found.slow.nonzero()[0]
+    if len(slow):
+        other, owner = _slow_rows(items, slow, limits)
+        table = pa.concat_tables([table, other]).unify_dictionaries()
+        item = np.concatenate((item, owner))
+        order = np.argsort(item, kind="stable")
+        table, item = table.take(cast(Any, pa.array(order))), item[order]
+    return table, np.bincount(items.body[item], minlength=bodies).tolist()
+
+
+def _slow_rows(items: Items, slow: Offsets, limits: Limits) -> tuple[pa.Table, Offsets]:
+    """The rows of some metrics, and the metric of each."""
+    resources: dict[int, Any] = {}
     points = Counter[int]()
-    for raw, body, place in zip(items.raw, items.body.tolist(), items.place.tolist(), strict=True):
+    made = OtlpRows(full=False)
+    owners: list[int] = []
+    for index in slow.tolist():
+        body, place = int(items.body[index]), int(items.place[index])
         refused = items.refused.setdefault(body, Counter())
-        metric = _metric(raw, refused, limits, limits.items - points[body])
-        if metric is not None:
-            points[body] += _count(metric)
-            group = groups[body].setdefault(place, _Group(resources[place], [_Scope([])]))
-            group.scope_metrics[0].metrics.append(metric)
-    tables: list[pa.Table] = []
-    rows: list[int] = []
-    for body, some in enumerate(groups):
-        made = OtlpRows(full=False)
-        made.add_document(_Document(list(some.values())))
+        metric = _metric(items.raw[index], refused, limits, limits.items - points[body])
+        if metric is None:
+            continue
+        points[body] += _count(metric)
+        if place not in resources:
+            resources[place] = _resource(items.heads[place], limits)
+        made.add_document(_Document([_Group(resources[place], [_Scope([metric])])]))
         if made.lost["metrics"]:
-            items.refused.setdefault(body, Counter())["values that are no numbers"] += made.lost["metrics"]
-        tables.append(_table(made))
-        rows.append(tables[-1].num_rows)
-    return concat("metrics", tables) if tables else METRICS.empty_table(), rows
+            refused["values that are no numbers"] += made.lost.pop("metrics")
+        owners += [index] * (len(made.metrics.columns["time"]) - len(owners))
+    table, kept = _table(made)
+    return table, np.array(owners, np.int64)[kept]
 
 
 def _resource(head: bytes, limits: Limits) -> Any:
     resource = Resource.FromString(head)
-    _trim(resource.attributes, limits)
+    trim_labels(resource.attributes, limits)
     return resource
 
 
-def _table(made: OtlpRows) -> pa.Table:
+def _table(made: OtlpRows) -> tuple[pa.Table, Flags]:
+    """The table, and which rows are in it."""
     columns: dict[str, Any] = dict(made.metrics.columns)
     columns["time"] = pa.array(columns["time"], pa.int64())
     columns["value"] = pa.array(columns["value"], pa.float64())
     for name in METRICS.names:
         if name not in ("time", "value"):
             columns[name] = pa.array(columns[name], pa.string())
-    return concat("metrics", [to_metrics(columns, time_unit="ns")[0]])
+    value = np.asarray(columns["value"])
+    table = to_metrics(columns, time_unit="ns")[0]
+    return pa.table({name: table[name] for name in METRICS.names}), np.abs(value) <= LARGEST_VALUE
 
 
 def _metric(raw: bytes, refused: Counter[str], limits: Limits, room: int) -> Any:
@@ -97,7 +115,7 @@ def _metric(raw: bytes, refused: Counter[str], limits: Limits, room: int) -> Any
         refused["a metric without data"] += 1
         return None
     points = data.data_points
-    if not metric.name.strip():
+    if NAMES([metric.name.encode()])[0] is None:
         refused["no metric name"] += len(points)
         return None
     if len(points) > room:
@@ -110,8 +128,8 @@ def _metric(raw: bytes, refused: Counter[str], limits: Limits, room: int) -> Any
         points.extend(kept)
         refused.update(reason for reason in complaints if reason)
     for point in points:
-        if point.ByteSize() > limits.key_bytes:
-            _trim(point.attributes, limits)
+        if len(point.attributes) > limits.attributes or point.ByteSize() > limits.key_bytes:
+            trim_labels(point.attributes, limits)
     return metric if len(points) else None
 
 
@@ -126,7 +144,7 @@ def _count(metric: Any) -> int:
 
 def _complaint(point: Any, kind: str, limits: Limits) -> str | None:
     """Why a point cannot be used; empty when there is nothing to store and nothing wrong."""
-    if point.flags & _NOT_RECORDED:
+    if point.flags & NOT_RECORDED:
         return ""
     if not EARLIEST_NS <= point.time_unix_nano <= LATEST_NS:
         return "no time, or one before 2000"
@@ -149,11 +167,3 @@ def _complaint(point: Any, kind: str, limits: Limits) -> str | None:
 
 def _finite(value: float) -> bool:
     return abs(value) <= LARGEST_VALUE
-
-
-def _trim(pairs: Any, limits: Limits) -> None:
-    """Labels of a point within the limits."""
-    trim(pairs, limits)
-    for place in reversed(range(len(pairs))):
-        if pairs[place].value.ByteSize() > limits.value_bytes:
-            del pairs[place]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,10 +14,21 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from aetia.ingest.otlp import EXCEPTION
-from aetia.ingest.otlp_attributes import Attributes, Limits, attributes, plain, strings, trim
+from aetia.ingest.otlp_attributes import (
+    Attributes,
+    Known,
+    Limits,
+    Texts,
+    attributes,
+    plain,
+    raw_strings,
+    strings,
+    trim,
+)
 from aetia.ingest.otlp_items import (
     EARLIEST_NS,
     LATEST_NS,
+    NAMES,
     UNKNOWN_SERVICE,
     Items,
     Rejects,
@@ -24,6 +36,8 @@ from aetia.ingest.otlp_items import (
     category,
     coded,
     nothing,
+    spread,
+    vocabulary,
 )
 from aetia.ingest.semconv import (
     CODE_KEYS,
@@ -32,7 +46,7 @@ from aetia.ingest.semconv import (
     PEER_KEYS,
     exception_line,
 )
-from aetia.ingest.values import names, pc, status_code
+from aetia.ingest.values import pc, status_code
 from aetia.ingest.wire import (
     FIXED64,
     VARINT,
@@ -40,9 +54,11 @@ from aetia.ingest.wire import (
     Flags,
     Offsets,
     Pieces,
+    Scan,
     Slot,
     fixed64,
     hex_ids,
+    joined,
     numbers,
     scan,
     slices,
@@ -51,15 +67,14 @@ from aetia.ingest.wire import (
 from aetia.model.tables import SPAN_KINDS, SPAN_STATUSES, TIME
 
 _TRACE, _SPAN, _PARENT, _NAME, _KIND = tag(1), tag(2), tag(4), tag(5), tag(6, VARINT)
-_START, _END, _ATTRIBUTES = tag(7, FIXED64), tag(8, FIXED64), tag(9)
+_START, _END, SPAN_ATTRIBUTES = tag(7, FIXED64), tag(8, FIXED64), tag(9)
 _EVENTS, _LINKS, _STATUS = tag(11), tag(13), tag(15)
 _MESSAGE, _CODE = tag(2), tag(3, VARINT)
 _EVENT_TIME, _EVENT_NAME, _EVENT_ATTRIBUTES = tag(1, FIXED64), tag(2), tag(3)
 _KINDS: tuple[str | None, ...] = (None, *SPAN_KINDS)
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _arrow: Any = pa
-_NAMES, _CODES = Vocabulary(names), Vocabulary(status_code)
-_TEXTS = Vocabulary(lambda column: column)
+_CODES = vocabulary(status_code)
 
 
 class Spans(NamedTuple):
@@ -90,9 +105,8 @@ class Spans(NamedTuple):
 def scan_spans(items: Items, limits: Limits) -> Spans:
     """Find the fields of all spans."""
     single = tuple((one,) for one in (_TRACE, _SPAN, _PARENT, _NAME, _KIND, _START, _END, _STATUS))
-    found = scan(
-        items.buffer, items.start, items.end, single=single, repeated=(_ATTRIBUTES, _EVENTS, _LINKS), most=limits.fields
-    )
+    repeated = (SPAN_ATTRIBUTES, _EVENTS, _LINKS)
+    found = scan(items.buffer, items.start, items.end, single=single, repeated=repeated, most=limits.fields)
     given, events, links = found.pieces
     made = attributes(items.buffer, len(items), given, limits)
     bad = found.bad
@@ -159,24 +173,18 @@ def span_columns(
     status, message = _status(items, spans.status.at(kept), limits)
     code, peer = _promoted(spans, kinds, kept, len(items))
     parent = spans.parent.at(kept)
-    return {
+    return items.said(kept, UNKNOWN_SERVICE) | {
         "time": pa.array(times_ns[0][kept]).view(TIME),
         "trace_id": hex_ids(buffer, spans.trace.start[kept], 16),
         "span_id": hex_ids(buffer, spans.span.start[kept], 8),
         "parent_span_id": hex_ids(buffer, parent.start, 8, valid(buffer, parent, 8)),
-        "service": items.said("service", kept, UNKNOWN_SERVICE),
-        "instance": items.said("instance", kept),
-        "name": category(strings(buffer, spans.name.at(kept), limits), _NAMES),
+        "name": category(raw_strings(buffer, spans.name.at(kept), limits), NAMES),
         "kind": coded(kinds, _KINDS),
         "duration_ns": pa.array(times_ns[1][kept]),
         "status": status,
         "status_code": code,
         "peer": peer,
         "status_message": message,
-        "scope": coded(items.scope[kept], items.scopes),
-        "version": items.said("version", kept),
-        "environment": items.said("environment", kept),
-        "resource": items.said("resource", kept),
     }
 
 
@@ -187,29 +195,47 @@ def _status(items: Items, status: Slot, limits: Limits) -> tuple[Any, Any]:
     here = (status.end > status.start).nonzero()[0]
     if not len(here):
         return coded(codes, SPAN_STATUSES), nothing(rows)
-    found = scan(items.buffer, status.start[here], status.end[here], single=((_MESSAGE,), (_CODE,)), most=16)
-    message, code = found.slots
-    told = code.present
-    said = numbers(items.buffer, code.start[told])
-    codes[here[told]] = np.where(said < len(SPAN_STATUSES), said, 0)
-    worded = (message.end > message.start).nonzero()[0]
-    if not len(worded):
-        return coded(codes, SPAN_STATUSES), nothing(rows)
-    text = strings(items.buffer, message.at(worded), limits)
-    return coded(codes, SPAN_STATUSES), category(text, _TEXTS, here[worded], rows)
+    encoded: Any = slices(items.buffer, status.start[here], status.end[here]).dictionary_encode()
+    said = _statuses(limits)(encoded.dictionary.to_pylist())
+    which = np.asarray(encoded.indices)
+    codes[here] = np.array([code for code, _ in said], np.int64).take(which)
+    return coded(codes, SPAN_STATUSES), spread(which, [message for _, message in said], here, rows)
+
+
+@lru_cache(16)
+def _statuses(limits: Limits) -> Known[tuple[int, str | None]]:
+    """Code and message of Status messages."""
+
+    def read(raw: list[bytes]) -> Iterable[tuple[int, str | None]]:
+        buffer, start, end = joined(raw)
+        message, code = scan(buffer, start, end, single=((_MESSAGE,), (_CODE,)), most=16).slots
+        said = np.where(code.present, numbers(buffer, code.start), np.uint64(0))
+        codes: list[int] = np.where(said < len(SPAN_STATUSES), said, 0).tolist()
+        text: list[str] = strings(buffer, message, limits).to_pylist()
+        return zip(codes, (one or None for one in text), strict=True)
+
+    return Known(read)
 
 
 def _promoted(spans: Spans, kinds: npt.NDArray[np.int64], kept: Offsets, count: int) -> tuple[Any, Any]:
     """Columns (status_code, peer): what `code_of` and `peer_of` say."""
     whole = len(kept) == count
     given = spans.attributes if whole else spans.attributes.chosen(kept)
-    calling = (kinds == 3) | (kinds == 4)
-    code, peer = given.firsts((CODE_KEYS, PEER_KEYS), (None, calling))
-    rows = len(kept)
-    return category(code.text, _CODES, code.owner, rows), category(peer.text, _NAMES, peer.owner, rows)
+    code, peer = given.firsts(CODE_KEYS), given.firsts(PEER_KEYS, (kinds == 3) | (kinds == 4))
+    return _spread(code, _CODES, len(kept)), _spread(peer, NAMES, len(kept))
+
+
+def _spread(texts: Texts, words: Vocabulary, rows: int) -> Any:
+    return spread(texts.code, words([word.encode() for word in texts.words]), texts.owner, rows)
 
 
 # ---- events -----------------------------------------------------------------------------------------------
+
+
+def scan_events(buffer: Bytes, events: Pieces, limits: Limits) -> Scan:
+    """Time and name (slots) and attributes (pieces) of some events."""
+    single = ((_EVENT_TIME,), (_EVENT_NAME,))
+    return scan(buffer, events.start, events.end, single=single, repeated=(_EVENT_ATTRIBUTES,), most=limits.fields)
 
 
 def exception_rows(
@@ -223,10 +249,7 @@ def exception_rows(
     chosen = np.flatnonzero(of_kept[owner])
     if not len(chosen):
         return None
-    found = scan(
-        items.buffer, start[chosen], end[chosen], single=((_EVENT_TIME,), (_EVENT_NAME,)),
-        repeated=(_EVENT_ATTRIBUTES,), most=limits.fields,
-    )  # fmt: skip
+    found = scan_events(items.buffer, Pieces(owner[chosen], start[chosen], end[chosen]), limits)
     time, name = found.slots
     named = np.flatnonzero((name.end - name.start == len(EXCEPTION)) & ~found.bad)
     if not len(named):
@@ -258,11 +281,10 @@ def _lines(given: Attributes, count: int) -> list[str | None]:
     """What `exception_line` says of each event."""
     kind: list[str | None] = [None] * count
     message: list[str | None] = [None] * count
-    for (owner, text), into in zip(
-        given.firsts((EXCEPTION_TYPE_KEYS, EXCEPTION_MESSAGE_KEYS)), (kind, message), strict=True
-    ):
-        for one, value in zip(owner.tolist(), text.to_pylist(), strict=True):
-            into[one] = value
+    for keys, into in ((EXCEPTION_TYPE_KEYS, kind), (EXCEPTION_MESSAGE_KEYS, message)):
+        owner, code, words = given.firsts(keys)
+        for one, value in zip(owner.tolist(), code.tolist(), strict=True):
+            into[one] = words[value]
     return [
         exception_line({EXCEPTION_TYPE_KEYS[0]: one, EXCEPTION_MESSAGE_KEYS[0]: two})
         for one, two in zip(kind, message, strict=True)

@@ -21,6 +21,7 @@ from aetia.model.errors import UsageError
 REDACTED = "[redacted]"
 _CACHED_KEYS = 8192
 _LONGEST_HEAD = 16 * 1024
+_CLEAN_BYTES, _OBJECT_BYTES = 16 << 20, 100
 _SEPARATED = r"(?:^|[^a-z0-9])"
 Finder: TypeAlias = Callable[[Bytes], Offsets]
 """Where in some bytes, given in lower case, a match may be."""
@@ -59,7 +60,8 @@ def sign(one: str, *before: str, skipping: str = "") -> Finder:
     to three of the signs in `skipping` between them. One pass, where `any_of` takes two for each text."""
     wanted = _bytes(one)[0]
     texts = [
-        [(place - len(text), sign) for place, sign in enumerate(_bytes(text)) if text[place] != "?"] for text in before
+        [(place - len(text), sign) for place, sign in enumerate(_bytes(text)) if text[place] != "?"][::-1]
+        for text in before
     ]
     skipped = np.isin(np.arange(256), _bytes(skipping))
 
@@ -70,10 +72,16 @@ def sign(one: str, *before: str, skipping: str = "") -> Finder:
         at = here
         for _ in range(3 if skipping else 0):
             at = at - skipped[lower[at - 1]]
-        found = np.zeros(len(here), np.bool_)
+        found: list[Offsets] = []
         for signs in texts:
-            found |= np.logical_and.reduce([lower[at + place] == sign for place, sign in signs])
-        return here[found]
+            left, ends = here, at
+            for place, sign in signs:
+                same = lower[ends + place] == sign
+                left, ends = left[same], ends[same]
+                if not len(left):
+                    break
+            found.append(left)
+        return np.concatenate(found)
 
     return find
 
@@ -88,18 +96,23 @@ def _bytes(text: str) -> Bytes:
 
 
 def card_digits(lower: Bytes) -> Offsets:
-    """Finds four digits, then four more, then four more or the last but three of six, each perhaps after a gap."""
+    """Finds four digits of which the first is 2 to 6, then four more, then four more or the last but three of six, each
+    perhaps after a gap."""
     digit = (lower - ord("0")) < 10
     two = digit[:-1] & digit[1:]
     four = two[:-2] & two[2:]
     size = len(four) - 12
     if size <= 0:
         return np.empty(0, np.int64)
-    together = (four[:size] & four[4 : size + 4] & four[8 : size + 8]).nonzero()[0]
-    gap = (lower == ord(" ")) | (lower == ord("-"))
-    apart = (four[:size] & gap[4 : size + 4] & four[5 : size + 5]).nonzero()[0]
+    here = four[:size].nonzero()[0]
+    here = here[lower[here] - ord("2") < 5]
+    together = here[four[here + 4]]
+    together = together[four[together + 8]]
+    after = lower[here + 4]
+    apart = here[((after == ord(" ")) | (after == ord("-"))) & four[here + 5]]
     if len(apart):
-        apart = apart[four[apart + 7] | (gap[apart + 9] & four[apart + 10])]
+        after = lower[apart + 9]
+        apart = apart[four[apart + 7] | (((after == ord(" ")) | (after == ord("-"))) & four[apart + 10])]
     return np.concatenate((together, apart))
 
 
@@ -197,8 +210,9 @@ class Redactor:
         self._keys = _compiled(keys) if keys else None
         self._values = [(one, _compiled(one.regex)) for one in some if one.where == "value"]
         self._cached: dict[str, bool] = {}
-        self.clean_heads: set[bytes] = set()
-        """Serialised resources and scopes that were looked at and hold no secret."""
+        self.clean: set[bytes] = set()
+        """Serialised resources, scopes and labels of points that were looked at and hold no secret."""
+        self._clean_bytes = 0
         self.least_bytes = min((one.least for one, _ in self._values), default=1 << 62)
         """No shorter text holds a secret."""
         self.names_keys = self._keys is not None
@@ -236,9 +250,10 @@ class Redactor:
 
     def remember_clean(self, head: bytes) -> None:
         if len(head) <= _LONGEST_HEAD:
-            if len(self.clean_heads) >= _CACHED_KEYS:
-                self.clean_heads = set()
-            self.clean_heads.add(head)
+            if self._clean_bytes >= _CLEAN_BYTES:
+                self.clean, self._clean_bytes = set(), 0
+            self.clean.add(head)
+            self._clean_bytes += len(head) + _OBJECT_BYTES
 
     # ---- protobuf messages; each says whether it changed ---------------------------------------------------
 

@@ -24,6 +24,8 @@ PADDING = 16
 """Zero bytes after the last message, so that a varint that begins inside a message can be read without a check."""
 _FEW = 24
 """Messages per group of a step below which Python's loop is faster than numpy's calls (measured: 20 µs a group)."""
+_LAGGING = 8
+"""At least one in so many messages takes part in a step, so that no mixture of fields takes many steps."""
 _BEYOND = np.int64(1) << 60
 _TAG_BYTES, _VARINT_BYTES = 5, 10
 _arrow: Any = pa
@@ -37,6 +39,13 @@ def tag(field: int, wire: int = LENGTH) -> int:
 def padded(messages: Sequence[bytes]) -> Bytes:
     """Messages joined, with padding."""
     return np.frombuffer(b"".join((*messages, bytes(PADDING))), np.uint8)
+
+
+def joined(messages: Sequence[bytes]) -> tuple[Bytes, Offsets, Offsets]:
+    """Messages in one padded buffer, where each begins and where it ends."""
+    ends = np.zeros(len(messages) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, messages), np.int64, len(messages)), out=ends[1:])
+    return padded(messages), ends[:-1], ends[1:]
 
 
 class Pieces(NamedTuple):
@@ -89,9 +98,9 @@ def scan(
     groups, steps = 1, 0
     while len(active.who):
         if steps >= most:
-            active = found.without_long(active, most)
+            active = found.without_long(active, steps, most)
         if len(active.who) < max(few * groups, 1):
-            found.walk(active, most)
+            found.walk(active, steps, most)
             break
         active, groups = found.step(active)
         steps += 1
@@ -99,15 +108,15 @@ def scan(
 
 
 class _Active(NamedTuple):
-    """Messages that have not ended: which, where their next fields are, where they end, how many fields they had."""
+    """Messages that have not ended: which, where their next fields are, where they end, how many steps they waited."""
 
     who: Offsets
     pos: Offsets
     stop: Offsets
-    fields: Offsets
+    waited: Offsets
 
     def at(self, index: Any) -> _Active:
-        return _Active(self.who[index], self.pos[index], self.stop[index], self.fields[index])
+        return _Active(self.who[index], self.pos[index], self.stop[index], self.waited[index])
 
 
 class _Found:
@@ -116,7 +125,7 @@ class _Found:
     def __init__(
         self, buffer: Bytes, start: Offsets, single: Sequence[tuple[int, ...]], repeated: Sequence[int]
     ) -> None:
-        self.buffer = buffer
+        self.buffer, self.after_tag = buffer, buffer[1:]
         self.count = len(start)
         self.slots = [Slot(np.zeros(self.count, np.int64), start.copy(), start.copy()) for _ in single]
         self.slot_of = {one: slot for slot, tags in zip(self.slots, single, strict=True) for one in tags}
@@ -137,74 +146,100 @@ class _Found:
         elif field in self.pieces:
             self.pieces[field].append(Pieces(who, start, end))
 
-    def without_long(self, active: _Active, most: int) -> _Active:
-        over = active.fields >= most
+    def without_long(self, active: _Active, steps: int, most: int) -> _Active:
+        over = steps - active.waited >= most
         self.long[active.who[over]] = True
         return active.at(~over)
 
     def step(self, active: _Active) -> tuple[_Active, int]:
-        """One field of every message, or of those whose next field comes first where most agree on it: serialisers
-        write fields in order of their numbers, so those that lack one wait and the rest catches up. Returns what is
-        still active, and of how many groups the step was."""
+        """One field of every message, or of those whose next field comes first: serialisers write fields in order of
+        their numbers, so those that lack one wait and the rest catches up. Returns what is still active, and of how
+        many groups the step was."""
         tags = self.buffer.take(active.pos)
-        lead = int(tags.min())
+        count = len(tags)
+        lead = int(tags[0])
         same = tags == lead
         agree = int(np.count_nonzero(same))
-        if lead < 8 or lead >= 0x80 or 2 * agree < len(tags):
-            return self._mixed_step(active, tags)
-        if agree == len(tags):
+        if agree == count and 8 <= lead < 0x80:
+            if lead & 7 == LENGTH:
+                sizes = self.after_tag.take(active.pos)
+                if sizes.max() < 0x80:
+                    start = active.pos + 2
+                    return self._ended(active, lead, start, start + sizes), 1
             start, after = _extent(self.buffer, active.pos + 1, lead & 7)
-            furthest = int((after - active.stop).max())
-            if furthest > 0:
-                return self._ended(active, start, after, np.full(agree, lead)), 1
-            self.put(lead, active.who, start, after)
-            moved = _Active(active.who, after, active.stop, active.fields + 1)
-            return (moved if furthest < 0 else moved.at(after < active.stop)), 1
+            return self._ended(active, lead, start, after), 1
+        first = int(tags.min())
+        if first != lead:
+            lead, same = first, tags == first
+            agree = int(np.count_nonzero(same))
+        if lead >= 0x80 and agree == count:
+            return self._wide_step(active, tags)
+        if lead < 8 or lead >= 0x80 or _LAGGING * agree < count:
+            return self._mixed_step(active, tags)
+        return self._some_step(active, lead, same), 1
+
+    def _some_step(self, active: _Active, lead: int, same: Flags) -> _Active:
+        """A field of those messages that are at it; the others wait."""
         some = same.nonzero()[0]
-        here = active.at(some)
-        start, after = _extent(self.buffer, here.pos + 1, lead & 7)
-        furthest = int((after - here.stop).max())
+        who, stop = active.who[some], active.stop[some]
+        start, after = _extent(self.buffer, active.pos[some] + 1, lead & 7)
+        furthest = int((after - stop).max())
         # A copy, because what is kept of a repeated field may be the same array.
-        active = active._replace(pos=active.pos.copy())
-        active.pos[some] = after
-        active.fields[some] += 1
+        pos = active.pos.copy()
+        pos[some] = after
+        active = _Active(active.who, pos, active.stop, active.waited + ~same)
         if furthest > 0:
-            over = after > here.stop
-            self.bad[here.who[over]] = True
+            over = after > stop
+            self.bad[who[over]] = True
             good = ~over
-            self.put(lead, here.who[good], start[good], after[good])
+            self.put(lead, who[good], start[good], after[good])
         else:
-            self.put(lead, here.who, start, after)
-        return (active if furthest < 0 else active.at(active.pos < active.stop)), 1
+            self.put(lead, who, start, after)
+        return active if furthest < 0 else active.at(pos < active.stop)
+
+    def _wide_step(self, active: _Active, tags: Bytes) -> tuple[_Active, int]:
+        """The same field of all messages, with a tag of several bytes."""
+        fields, at = _varints(self.buffer, active.pos, _TAG_BYTES)
+        lead = int(fields[0])
+        if lead < 8 or lead > 0xFFFF or not (fields == lead).all():
+            return self._mixed_step(active, tags)
+        start, after = _extent(self.buffer, at, lead & 7)
+        return self._ended(active, lead, start, after), 1
 
     def _mixed_step(self, active: _Active, tags: Bytes) -> tuple[_Active, int]:
         fields, start, after, groups = _mixed(self.buffer, tags, active.pos)
         told = set(np.flatnonzero(np.bincount(np.minimum(fields, 4096))).tolist())
         wanted = self.wanted if 4096 in told else self.wanted & told
-        return self._ended(active, start, after, fields, wanted), groups + len(wanted)
-
-    def _ended(
-        self, active: _Active, start: Offsets, after: Offsets, fields: Offsets, wanted: frozenset[int] | None = None
-    ) -> _Active:
-        """Keep what was found in messages that reach that far; the others are malformed."""
         over = after > active.stop
         if over.any():
             self.bad[active.who[over]] = True
             good = ~over
             active, start, after, fields = active.at(good), start[good], after[good], fields[good]
-        for field in self.wanted if wanted is None else wanted:
+        for field in wanted:
             here = (fields == field).nonzero()[0]
             if len(here):
                 self.put(field, active.who[here], start[here], after[here])
-        on = after < active.stop
-        return _Active(active.who[on], after[on], active.stop[on], active.fields[on] + 1)
+        return _moved(active, after), groups + len(wanted)
 
-    def walk(self, active: _Active, most: int) -> None:
+    def _ended(self, active: _Active, field: int, start: Offsets, after: Offsets) -> _Active:
+        """Keep a field that was found in messages that reach that far; the others are malformed."""
+        if np.count_nonzero(after < active.stop) == len(after):
+            self.put(field, active.who, start, after)
+            return _Active(active.who, after, active.stop, active.waited)
+        over = after > active.stop
+        if over.any():
+            self.bad[active.who[over]] = True
+            good = ~over
+            active, start, after = active.at(good), start[good], after[good]
+        self.put(field, active.who, start, after)
+        return _moved(active, after)
+
+    def walk(self, active: _Active, steps: int, most: int) -> None:
         """The same as `step`, message by message to their ends."""
         view = memoryview(cast(Any, self.buffer))
         kept: dict[int, list[tuple[int, int, int]]] = {one: [] for one in self.pieces}
-        for message, at, end, had in zip(*(column.tolist() for column in active), strict=True):
-            for _ in range(had, most):
+        for message, at, end, waited in zip(*(column.tolist() for column in active), strict=True):
+            for _ in range(steps - waited, most):
                 field, start, after = _one(view, at)
                 if after > end:
                     self.bad[message] = True
@@ -224,6 +259,15 @@ class _Found:
                 self.pieces[field].append(Pieces(*np.array(rows, np.int64).T))
 
 
+def _moved(active: _Active, after: Offsets) -> _Active:
+    """Behind a field, without those messages that have ended."""
+    on = after < active.stop
+    if not on.any():
+        nothing = after[:0]
+        return _Active(nothing, nothing, nothing, nothing)
+    return _Active(active.who[on], after[on], active.stop[on], active.waited[on])
+
+
 def _in_order(some: Sequence[Pieces]) -> Pieces:
     if not some:
         nothing = np.empty(0, np.int64)
@@ -239,6 +283,10 @@ def _extent(buffer: Bytes, at: Offsets, wire: int) -> tuple[Offsets, Offsets]:
     """Where the values of fields of one wire type begin and end, given where their tags end; beyond everything where
     that cannot be told."""
     if wire == LENGTH:
+        lead = buffer.take(at)
+        if int(lead.max()) < 0x80:
+            start = at + 1
+            return start, start + lead
         size, start = _varints(buffer, at, _TAG_BYTES)
         return start, start + size.astype(np.int64)
     if wire == VARINT:
@@ -321,6 +369,42 @@ def _scalar(view: memoryview, at: int, most_bytes: int) -> tuple[int, int]:
     return 0, int(_BEYOND)
 
 
+class Pair(NamedTuple):
+    """Fields 1 and 2 of some messages, empty where absent."""
+
+    first_start: Offsets
+    first_end: Offsets
+    second_start: Offsets
+    second_end: Offsets
+    bad: Flags
+
+    def at(self, index: Any) -> Pair:
+        one, two, three, four, bad = self
+        return Pair(one[index], two[index], three[index], four[index], bad[index])
+
+
+def scan_pairs(buffer: Bytes, start: Offsets, end: Offsets, most: int) -> Pair:
+    """`scan` for the texts or messages in fields 1 and 2, as a KeyValue has them: nearly all have both in this order,
+    shorter than 128 bytes, and nothing else. Messages of more than `most` fields are `bad`."""
+    size = buffer.take(start + 1)
+    first = start + 2
+    middle = first + size
+    second_size = buffer.take(middle + 1, mode="clip")
+    second = middle + 2
+    usual = second + second_size == end
+    usual &= (buffer.take(start) == tag(1)) & (buffer.take(middle, mode="clip") == tag(2))
+    usual &= (size | second_size) < 0x80
+    if usual.all():
+        return Pair(first, middle, second, end, ~usual)
+    other = (~usual).nonzero()[0]
+    found = scan(buffer, start[other], end[other], single=((tag(1),), (tag(2),)), most=most)
+    end, bad = end.copy(), np.zeros(len(start), np.bool_)
+    one, two = found.slots
+    first[other], middle[other], second[other], end[other] = one.start, one.end, two.start, two.end
+    bad[other] = found.bad | found.long
+    return Pair(first, middle, second, end, bad)
+
+
 # ---- values -----------------------------------------------------------------------------------------------
 
 
@@ -331,17 +415,24 @@ def numbers(buffer: Bytes, start: Offsets) -> npt.NDArray[np.uint64]:
 
 def fixed64(buffer: Bytes, start: Offsets) -> npt.NDArray[np.uint64]:
     """The little-endian 64 bits at some positions."""
-    words: npt.NDArray[np.uint64] = np.ndarray((len(buffer) - 7,), np.dtype("<u8"), buffer, 0, (1,))
-    return words[start].astype(np.uint64, copy=False)
+    return records(buffer, start, _WORD).astype(np.uint64, copy=False)
+
+
+_WORD, _SIXTEEN = np.dtype("<u8"), np.dtype("V16")
+
+
+def records(buffer: Bytes, start: Offsets, kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    """The values of a type of fixed size at some positions, which need not be aligned."""
+    return np.ndarray((len(buffer) + 1 - kind.itemsize,), kind, buffer, 0, (1,))[start]
 
 
 _HEX = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), "<u2")
 
 
 def hex_ids(buffer: Bytes, start: Offsets, size: int, valid: Flags | None = None) -> pa.Array[Any]:
-    """Ids of `size` bytes as lower-case hex texts, null where not `valid`."""
-    raw = buffer.take(start[:, None] + np.arange(size)).reshape(-1)
-    offsets = np.arange(len(start) + 1, dtype=np.int32) * (2 * size)
+    """Ids of 8 or 16 bytes as lower-case hex texts, null where not `valid`."""
+    raw = records(buffer, start, _WORD if size == 8 else _SIXTEEN).view(np.uint8)
+    offsets = np.arange(0, 2 * size * (len(start) + 1), 2 * size, dtype=np.int32)
     mask = None if valid is None or valid.all() else _arrow.py_buffer(np.packbits(valid, bitorder="little"))
     return _arrow.Array.from_buffers(
         pa.string(), len(start), [mask, _arrow.py_buffer(offsets), _arrow.py_buffer(_HEX.take(raw))]
@@ -366,6 +457,46 @@ def slices(buffer: Bytes, start: Offsets, end: Offsets) -> pa.Array[Any]:
 @lru_cache(32)
 def _even_numbers(count: int) -> Any:
     return pa.array(np.arange(0, 2 * count, 2, dtype=np.int32))
+
+
+# ---- writing ----------------------------------------------------------------------------------------------
+
+
+def varint_bytes(value: int) -> bytes:
+    """A whole number of up to 64 bits that is not negative."""
+    if value < 0x80:
+        return _ONE_BYTE[value]
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+_ONE_BYTE = [bytes((value,)) for value in range(0x80)]
+
+
+def field_bytes(field: int, value: bytes) -> bytes:
+    """A field whose value has a length; `field` is its tag."""
+    return varint_bytes(field) + varint_bytes(len(value)) + value
+
+
+def field_sizes(sizes: Offsets) -> Offsets:
+    """How many bytes fields with tags of one byte take, given the lengths of their values."""
+    return sizes + _varint_sizes(sizes) + 1
+
+
+def _varint_sizes(values: Offsets) -> Offsets:
+    return 1 + (values >= 1 << 7) + (values >= 1 << 14) + (values >= 1 << 21) + (values >= 1 << 28)
+
+
+def headers(buffer: Bytes, start: Offsets, end: Offsets, field: int) -> tuple[Offsets, Flags]:
+    """Where the fields begin that hold some messages, and which of them begin as usual: with a tag of one byte and a
+    length in as few bytes as it takes."""
+    at = np.maximum(start - 1 - _varint_sizes(end - start), 0)
+    size, after = _varints(buffer, at + 1, _TAG_BYTES)
+    return at, (buffer.take(at) == field) & (after == start) & (size == (end - start).astype(np.uint64))
 
 
 # ---- outer levels -----------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pyarrow as pa
 
-from aetia.ingest.otlp_encode import to_request
+from aetia.ingest.otlp_encode import to_requests
 from aetia.model.errors import IngestError, UsageError
 from aetia.model.tables import Telemetry
 from aetia.model.window import NS_PER_SECOND
@@ -25,6 +25,7 @@ EXPORT_S = 5.0
 """How often an exporter sends (the default of OpenTelemetry's batch processors)."""
 MOST_ROWS = 2000
 """Of one request."""
+ROWS_AHEAD = 5000
 PATHS = {"spans": "/v1/traces", "logs": "/v1/logs", "metrics": "/v1/metrics"}
 TRIES, LONGEST_WAIT_S = 8, 10.0
 
@@ -109,13 +110,13 @@ def stream(
     began = time.time_ns()
     shift = (start_ns if start_ns is not None else began) - _begin(telemetry)
     sender, sent = _Sender(url, token), Sent()
+    requests = {signal: _requests(telemetry, [one for one in plan if one.signal == signal], shift) for signal in PATHS}
     for batch in plan:
         due = began + batch.at_ns / speed
         wait = (due - time.time_ns()) / NS_PER_SECOND
         if wait > 0:
             time.sleep(wait)
-        rows = telemetry.table(batch.signal).take(cast(Any, pa.array(batch.rows)))
-        taken = sender.send(PATHS[batch.signal], to_request(batch.signal, rows, shift))
+        taken = sender.send(PATHS[batch.signal], next(requests[batch.signal]))
         sent.requests += 1
         sent.rows += len(batch.rows) if taken else 0
         sent.refused += 0 if taken else 1
@@ -125,6 +126,20 @@ def stream(
     if sent.refused == sent.requests:
         raise IngestError(f"{url} refused every request; check that it is an OTLP/HTTP receiver and the token.")
     return sent
+
+
+def _requests(telemetry: Telemetry, plan: Sequence[Batch], shift_ns: int) -> Iterator[bytes]:
+    """The bodies of batches of one signal. Most are small, so the rows of many are fetched at once."""
+    ends = np.cumsum([len(batch.rows) for batch in plan])
+    begin = 0
+    while begin < len(plan):
+        before = int(ends[begin - 1]) if begin else 0
+        end = max(int(np.searchsorted(ends, before + ROWS_AHEAD, side="right")), begin + 1)
+        some = plan[begin:end]
+        rows: Any = pa.array(np.concatenate([batch.rows for batch in some]))
+        table = telemetry.table(some[0].signal).take(rows)
+        yield from to_requests(some[0].signal, table, [len(batch.rows) for batch in some], shift_ns)
+        begin = end
 
 
 class _Sender:
