@@ -88,7 +88,7 @@ def questions(window: Window, busy: str, trace_id: str) -> dict[str, Ask]:
         "trace_table": lambda b: b.trace_table(trace_id),
         "logs": lambda b: b.logs(window, limit=500),
         "logs by text": lambda b: b.logs(window, filters=(Filter(field="body", op="contains", value="o"),), limit=500),
-        "bodies": lambda b: b.bodies(window, before),
+        "shapes": lambda b: (b.shapes(window, 10**9), b.shapes(before, 10**10, most_lines=100)),
         "metric_names": lambda b: b.metric_names(window),
         "metric": lambda b: b.metric(window, "container.cpu.usage", step_ns=STEP_NS),
         "metric, rate": lambda b: b.metric(window, "requests_total", step_ns=STEP_NS, aggregate="rate"),
@@ -164,8 +164,8 @@ def main() -> int:
     clickhouse = engine.backend("parity", sample.tables)
     worse = 0
     with tempfile.TemporaryDirectory() as folder:
-        duck = DuckBackend(shelf(Path(folder), sample.tables, 4), Path(folder) / "cache.duckdb", background=False)
-        duck.catch_up()
+        held = shelf(Path(folder), sample.tables, 4).rolled_up(Path(folder))
+        duck = DuckBackend(held, Path(folder), Path(folder) / "spill")
         window = sample.window
         busy = max(clickhouse.services(window), key=lambda row: row.requests).service
         trace_id = clickhouse.traces(window, order="slowest", limit=1).rows[0].trace_id

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from _measure import MIB, conditions, verdict
-from otlp_decode import SPANS, body
+from _otlp_bodies import ITEMS as SPANS
+from _otlp_bodies import spans_body as body
 
 from aetia.store.store import Receipt, Settings, Store
 
@@ -72,7 +73,8 @@ def main() -> int:
                 print(
                     f"{spans:,} spans, {sum(map(len, bodies)) / spans:.0f} bytes each: ingest {spans / cpu:,.0f} per "
                     f"CPU second ({spans / wall:,.0f} a second), compaction {spans / compaction:,.0f} per CPU second, "
-                    f"merging {work['merge'].rows / max(work['merge'].cpu_s, 1e-9):,.0f}; "
+                    f"merging {work['merge'].rows / max(work['merge'].cpu_s, 1e-9):,.0f}, "
+                    f"rollups {work['roll_up'].rows / max(work['roll_up'].cpu_s, 1e-9):,.0f}; "
                     f"{size / spans:.0f} bytes a span in Parquet"
                 )
                 check(store, spans)

@@ -1,9 +1,9 @@
 """p50 and p95 of every question to the embedded store, with ten million spans stored and windows of 30 minutes.
 
 Run: `.venv/bin/python bench/perf/store_queries.py [--spans N] [--rounds N] [--folder DIR]`. The parts are made by the
-simulator (60 services, an hour, 8 attributes a span of which 3 are unique, a log line to five spans) and counted as the
-server counts them. Before the timing, answers from counted parts are compared with answers from rows; a difference ends
-the run with 1. Times are printed and judged by nobody here.
+simulator (60 services, an hour, 8 attributes a span of which 3 are unique, a log line to five spans) and rolled up as
+the server does it. Before the timing, answers from rollups are compared with answers from rows; a difference ends the
+run with 1. Times are printed and judged by nobody here.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from aetia.model.stored import STORED, Signal
 from aetia.model.window import Window
 from aetia.store.backend import Filter, Selection
 from aetia.store.duck import DuckBackend
+from aetia.store.parquet import PartWriter
+from aetia.store.settings import Settings
 
 START_NS = 1_760_004_000_000_000_000
 SECOND = 1_000_000_000
@@ -84,9 +86,10 @@ def write(
     for first in range(0, stored.num_rows, part_rows):
         piece = stored.slice(first, part_rows)
         path = folder / f"{signal}-{number:04d}-{first:08d}.parquet"
-        pq.write_table(piece, path, compression="zstd", row_group_size=100_000)
-        times = piece["time"].cast(pa.int64())
-        out.append(Part(path, piece.num_rows, times[0].as_py(), times[-1].as_py() + 1))
+        writer = PartWriter(path, signal, Settings().row_group_rows)
+        writer.write(piece)
+        writer.close()
+        out.append(Part(path, writer.rows, writer.start_ns, writer.end_ns))
     return out
 
 
@@ -108,7 +111,8 @@ def attributes(rows: int, rng: np.random.Generator) -> Any:
 Ask = Callable[[DuckBackend, Window], Any]
 
 
-def questions(service: str, trace_ids: Sequence[str]) -> dict[str, Ask]:
+def questions(service: str, trace_ids: Sequence[str], session: str) -> dict[str, Ask]:
+    """`session` is the value of an attribute that one span has."""
     ids = iter(range(10**9))
 
     def some_trace() -> str:
@@ -118,7 +122,8 @@ def questions(service: str, trace_ids: Sequence[str]) -> dict[str, Ask]:
     failed = (*of_service, Filter(field="status", value="error"))
     slow = (*of_service, Filter(field="duration_ms", op=">", value="200"))
     common = (Filter(field="http.route", value="http.route 7"),)
-    rare = (Filter(field="session.id", value="no such session"),)
+    once = (Filter(field="session.id", value=session),)
+    never = (Filter(field="session.id", value="no such session"),)
     return {
         "services": lambda b, w: b.services(w),
         "operations": lambda b, w: b.operations(w),
@@ -135,7 +140,8 @@ def questions(service: str, trace_ids: Sequence[str]) -> dict[str, Ask]:
         "traces of a service, failed, slowest": lambda b, w: b.traces(w, filters=failed, order="slowest"),
         "traces of a service, slow ones": lambda b, w: b.traces(w, filters=slow),
         "traces by attribute, newest": lambda b, w: b.traces(w, filters=common),
-        "traces by attribute, none has it": lambda b, w: b.traces(w, filters=rare),
+        "traces by attribute, one has it": lambda b, w: b.traces(w, filters=once),
+        "traces by attribute, none has it": lambda b, w: b.traces(w, filters=never),
         "trace": lambda b, _: b.trace(some_trace()),
         "trace_table": lambda b, _: b.trace_table(some_trace()),
         "logs": lambda b, w: b.logs(w),
@@ -143,11 +149,14 @@ def questions(service: str, trace_ids: Sequence[str]) -> dict[str, Ask]:
             w, filters=(*of_service, Filter(field="severity", value="error"))
         ),
         "logs, text in the body": lambda b, w: b.logs(w, filters=(Filter(field="body", op="contains", value="reply"),)),
-        "bodies of a service": lambda b, w: b.bodies(w, w.shifted(-WINDOW_S), service=service),
+        "shapes of log lines": lambda b, w: b.shapes(w, 60 * SECOND),
+        "shapes of log lines of a service": lambda b, w: b.shapes(w, 60 * SECOND, service=service),
         "metric_names": lambda b, w: b.metric_names(w),
         "metric": lambda b, w: b.metric(w, "container.memory.working_set", step_ns=30 * SECOND),
         "attribute_keys": lambda b, w: b.attribute_keys(w),
+        "attribute_values": lambda b, w: b.attribute_values(w, "http.route"),
         "cohorts of a service": lambda b, w: b.cohorts(Selection(window=w, service=service, low_ms=50.0)),
+        "cohorts of all services": lambda b, w: b.cohorts(Selection(window=w, failed=True)),
         "telemetry, 1 M spans at most": lambda b, w: b.telemetry(w),
     }
 
@@ -164,7 +173,7 @@ COMPARED = ("services", "operations", "red, all services, 30 s", "red, one servi
 
 
 def differences(asked: dict[str, Ask], counted: DuckBackend, plain: DuckBackend) -> list[str]:
-    """Questions that a backend with counted parts answers otherwise than one that reads rows."""
+    """Questions that a backend with rollups answers otherwise than one that reads rows."""
     window = windows(1)[0]
     return [name for name in COMPARED if asked[name](counted, window) != asked[name](plain, window)]
 
@@ -203,18 +212,19 @@ def measure(folder: Path, given: argparse.Namespace) -> int:
     rows = {signal: sum(part.rows for part in parts) for signal, parts in shelf.parts.items()}
     size = sum(path.stat().st_size for path in folder.glob("*.parquet")) >> 20
     print(f"{rows} in {len(shelf.parts['spans'])} parts of spans, {size} MiB: {time.perf_counter() - began:.1f} s")
-    counted = DuckBackend(shelf, folder / "cache.duckdb", background=False)
-    plain = DuckBackend(shelf, folder / "plain.duckdb", background=False)
     began, cpu = time.perf_counter(), time.process_time()
-    counted.catch_up()
+    rolled = shelf.rolled_up(folder)
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-    cache = sum(path.stat().st_size for path in folder.glob("cache.duckdb*")) >> 20
-    print(f"counted: {wall:.1f} s, {cpu:.1f} s of CPU time, cache {cache} MiB")
+    size = sum(part.rollup.stat().st_size for part in rolled.parts["spans"] if part.rollup) >> 20
+    print(f"rolled up: {wall:.1f} s, {cpu:.1f} s of CPU time, rollups {size} MiB")
+    counted = DuckBackend(rolled, folder, folder / "spill")
+    plain = DuckBackend(shelf, folder, folder / "spill")
     service = max(counted.services(windows(1)[0]), key=lambda row: row.requests).service
     traces = [row.trace_id for window in windows(10) for row in counted.traces(window, limit=5).rows]
-    asked = questions(service, traces)
+    session = next(dict(span.attributes)["session.id"] for span in counted.trace(traces[0]).rows)
+    asked = questions(service, traces, session)
     wrong = differences(asked, counted, plain)
-    print("counted parts and rows give " + (f"DIFFERENT answers: {', '.join(wrong)}" if wrong else "the same answers"))
+    print("rollups and rows give " + (f"DIFFERENT answers: {', '.join(wrong)}" if wrong else "the same answers"))
     plain.close()
     for name, ask in asked.items():
         if name.startswith(given.only):

@@ -37,6 +37,7 @@ class Oracle:
 
     def __init__(self, sample: Sample) -> None:
         self.rows: dict[str, list[Row]] = {}
+        self._within: dict[tuple[str, Window], list[Row]] = {}
         for signal in SIGNALS:
             table = sample.tables[signal]
             times = table["time"].cast("int64").to_pylist()
@@ -45,7 +46,10 @@ class Oracle:
             ]
 
     def of(self, signal: str, window: Window) -> list[Row]:
-        return [row for row in self.rows[signal] if window.contains(row["time"])]
+        """The rows in the window, as a list of the caller's own; several backends are asked for the same windows."""
+        if (signal, window) not in self._within:
+            self._within[signal, window] = [row for row in self.rows[signal] if window.contains(row["time"])]
+        return self._within[signal, window].copy()
 
     def requests(self, window: Window, service: str | None = None, name: str | None = None) -> list[Row]:
         """The requests that each service served in the window."""

@@ -38,7 +38,7 @@ class Sample:
 
 @functools.cache
 def sample() -> Sample:
-    """About 6,000 spans, 2,000 log lines and 4,000 points: simulated ones and edge cases, in the order of time, except
+    """About 3,300 spans, 1,300 log lines and 4,800 points: simulated ones and edge cases, in the order of time, except
     for late ones at the end."""
     simulated, edges = simulated_tables(), edge_tables()
     tables: Tables = {}
@@ -54,7 +54,7 @@ def empty() -> Sample:
 
 
 def simulated_tables(
-    *, services: int = 8, seconds: float = 180.0, rate: float = 8.0, seed: int = 5, start_ns: int = START_NS - 20 * SECOND
+    *, services: int = 8, seconds: float = 180.0, rate: float = 3.0, seed: int = 5, start_ns: int = START_NS - 20 * SECOND
 ) -> Tables:  # fmt: skip
     """One simulated incident in the stored schemas: `seconds` of it, an exception in the second half."""
     system = make_system(services, seed, "layered")

@@ -24,6 +24,7 @@ from clickhouse_tables import TABLES, Chdb, carried, exporter_rows, metric_rows
 from aetia.ingest import values
 from aetia.ingest.otel_clickhouse import OtelClickHouseReader
 from aetia.model.errors import StoreError
+from aetia.model.patience import PATIENCE, Patience
 from aetia.model.stored import SIGNALS
 from aetia.model.window import Window
 from aetia.store import _clickhouse_schema as ch
@@ -84,7 +85,12 @@ ABOUT_SERVICES = [
     check
     for check in CHECKS
     if check.__name__
-    in ("services_have_their_requests", "bodies_are_counted", "metrics_are_listed", "the_topology_has_every_call_once")
+    in (
+        "services_have_their_requests",
+        "shapes_of_lines_are_counted",
+        "metrics_are_listed",
+        "the_topology_has_every_call_once",
+    )
 ]
 
 
@@ -139,10 +145,19 @@ def test_every_statement_carries_limits_and_credentials_and_no_value(served: Ser
     backend.traces(carried_sample().window, filters=NASTY_ONLY)
     for asked, headers in zip(served.asked, served.headers, strict=True):
         assert (asked["readonly"], asked["max_execution_time"], asked["max_result_rows"]) == ("1", "7", "5000000")
-        assert asked["database"] == "filled"
+        assert asked["database"] == "filled" and asked["cancel_http_readonly_queries_on_client_close"] == "1"
         assert (headers["x-clickhouse-user"], headers["x-clickhouse-key"]) == ("the user", "s:cret")
         assert "DROP TABLE" not in asked["sql"] and "s:cret" not in str(asked)
     assert served.asked[-1]["param_k0"] == NASTY.replace("\\", "\\\\")
+
+
+def test_a_statement_has_the_time_that_its_asker_still_waits(served: Served) -> None:
+    execute = http_executor(f"http://{served.url}/", seconds=30.0)
+    for seconds, least, most in ((5.0, 1.0, 5.0), (99.0, 30.0, 30.0)):
+        token = PATIENCE.set(Patience(seconds))
+        execute("SELECT 1", {})
+        PATIENCE.reset(token)
+        assert least <= float(served.asked[-1]["max_execution_time"]) <= most
 
 
 def test_an_error_is_the_first_line_of_the_server(served: Served) -> None:

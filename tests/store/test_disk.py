@@ -66,10 +66,11 @@ def test_a_full_disk_refuses_and_loses_nothing(disk: Path, monkeypatch: pytest.M
     ballast.write_bytes(bytes(2 * MIB))
     with Store.open(folder, settings=QUIET) as store:
         done, refused = append_until_refused(store, 0)
-        assert isinstance(refused, StoreFull) and refused.retry_after_s > 0
+        assert isinstance(refused, StoreFull) and refused.retry_after_s > 0 and refused.full == "disk"
         assert "no space left on device" in str(refused) and "Free space" in store.stats().refusing
-        with pytest.raises(StoreFull):
-            store.append("spans", spans(5000))  # at once, without a try
+        with pytest.raises(StoreFull) as at_once:  # without a try
+            store.append("spans", spans(5000))
+        assert at_once.value.full == "disk"
         assert len(done) > 3 and set(stored(store)) == set(done)
         ballast.unlink()
         failed = done[-1] + 1

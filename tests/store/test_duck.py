@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +17,7 @@ import pytest
 from battery import CHECKS, EMPTY_CHECKS, Check
 from checking import oracle
 from store_requests import QUIET, T0, fill, logs, metrics
-from stored_samples import Sample, empty, sample
+from stored_samples import SECOND, Sample, empty, sample
 
 from aetia.model.errors import StoreError
 from aetia.model.stored import PROMOTED, SIGNALS, Signal
@@ -26,6 +25,9 @@ from aetia.model.window import Window
 from aetia.store import _duck_cohorts
 from aetia.store.backend import ChangeRow, Filter, Selection
 from aetia.store.duck import DuckBackend
+from aetia.store.parquet import PartWriter
+from aetia.store.rolling import Rolled, Roller
+from aetia.store.rollups import rollup_of
 from aetia.store.store import Store
 from plainly import rows
 
@@ -38,6 +40,11 @@ class FilePart:
     rows: int
     start_ns: int
     end_ns: int
+    rollup: Path | None = None
+
+    @property
+    def rolled(self) -> Rolled:
+        return Rolled(self.path.stem, self.path, rollup_of(self.path), self.start_ns, self.end_ns)
 
 
 @dataclass(frozen=True)
@@ -72,15 +79,44 @@ class Shelf:
 
     def exclude(self, path: Path, problem: str) -> None:
         self.parts = {
-            signal: tuple(part for part in parts if part.path != path) for signal, parts in self.parts.items()
+            signal: tuple(
+                replace(part, rollup=None) if part.rollup == path else part for part in parts if part.path != path
+            )
+            for signal, parts in self.parts.items()
         }
+
+    def roll_up(self, chosen: slice = slice(None)) -> None:
+        """Make the rollups of some parts of spans, one after the other."""
+        done: list[Rolled] = []
+        with closing(Roller(self.folder, self.folder / "spill")) as roller:
+            for part in self.parts["spans"][chosen]:
+                near = [other for other in done if other.is_near(part.start_ns, part.end_ns)]
+                roller.of_rows(part.path, rollup_of(part.path), part.path.stem, near)
+                done.append(part.rolled)
+        self.parts["spans"] = tuple(
+            replace(part, rollup=rollup_of(part.path) if part.rolled in done else None) for part in self.parts["spans"]
+        )
+
+    def merge(self, first: int, last: int) -> None:
+        """Make one of the parts of spans from `first` to `last`, and its rollup from theirs."""
+        parts = self.parts["spans"]
+        merged, others = parts[first : last + 1], [*parts[:first], *parts[last + 1 :]]
+        path = self.folder / f"spans-{first}-{last}.parquet"
+        part = write_part(path, pa.concat_tables([pq.read_table(one.path) for one in merged]).unify_dictionaries())
+        near = [one.rolled for one in others if one.rollup and one.rolled.is_near(part.start_ns, part.end_ns)]
+        with closing(Roller(self.folder, self.folder / "spill")) as roller:
+            roller.of_rollups([one.rolled for one in merged], rollup_of(path), path.stem, near)
+        for one in merged:
+            one.path.unlink()
+            rollup_of(one.path).unlink()
+        self.parts["spans"] = (*parts[:first], replace(part, rollup=rollup_of(path)), *parts[last + 1 :])
 
 
 def write_part(path: Path, table: pa.Table) -> FilePart:
-    table = table.sort_by("time")
-    pq.write_table(table, path, compression="zstd", row_group_size=1000)
-    times = table["time"].cast(pa.int64()).to_numpy()
-    return FilePart(path, table.num_rows, int(times[0]), int(times[-1]) + 1)
+    writer = PartWriter(path, cast(Signal, path.name.partition("-")[0]), row_group_rows=100)
+    writer.write(table.sort_by("time"))
+    writer.close()
+    return FilePart(path, writer.rows, writer.start_ns, writer.end_ns)
 
 
 def shelf(folder: Path, rows: Sample, parts: int, hot_share: float) -> Shelf:
@@ -96,35 +132,51 @@ def shelf(folder: Path, rows: Sample, parts: int, hot_share: float) -> Shelf:
     return Shelf(folder, files, hot)
 
 
-@pytest.fixture(scope="module", params=["hot", "counted", "half-counted"])
-def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckBackend]:
-    """The same rows as young parts, as hot rows, and counted, with and without younger ones beside them."""
-    folder = tmp_path_factory.mktemp(request.param)
-    parts, hot_share = {"hot": (0, 1.0), "counted": (7, 0.0)}.get(request.param, (4, 0.3))
-    held = shelf(folder, sample(), parts, hot_share)
-    backend = DuckBackend(held, folder / "cache.duckdb", background=False)
-    every = held.parts["spans"]
-    if request.param == "half-counted":
-        held.parts["spans"] = every[::2]
-    if request.param.endswith("counted"):
-        assert backend.catch_up() == len(held.parts["spans"])
-    held.parts["spans"] = every
-    yield backend
-    backend.close()
+@pytest.fixture(scope="module")
+def backends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, DuckBackend]]:
+    """The same rows as hot rows, as parts of which every second has a rollup, and as parts merged from others; but for
+    the first with some rows hot."""
+    made: dict[str, DuckBackend] = {}
+    for storage, parts, hot_share in (("hot", 0, 1.0), ("half-rolled", 6, 0.3), ("merged", 9, 0.2)):
+        folder = tmp_path_factory.mktemp(storage)
+        held = shelf(folder, sample(), parts, hot_share)
+        if storage == "half-rolled":
+            held.roll_up(slice(None, None, 2))
+        elif storage == "merged":
+            held.roll_up()
+            for first, last in ((5, 7), (1, 2), (1, 3)):
+                held.merge(first, last)
+        made[storage] = DuckBackend(held, folder, folder / "spill")
+    yield made
+    for backend in made.values():
+        backend.close()
 
 
 def named(check: Callable[..., None]) -> str:
     return check.__name__
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=named)
-def test_answers_are_those_of_a_plain_reading(check: Check, filled: DuckBackend) -> None:
-    check(filled, sample())
+OF_POINTS = ("metrics_are_listed", "metrics_are_aggregated_on_a_grid", "changes_come_in_order")
+"""Checks that ask about spans in no way: what has a rollup is one to them with what has none."""
+ASKED = [
+    pytest.param(storage, check, id=f"{storage}-{named(check)}")
+    for storage in ("hot", "half-rolled", "merged") for check in CHECKS
+    if storage != "merged" or named(check) not in OF_POINTS
+]  # fmt: skip
+
+
+def test_every_check_of_points_is_there() -> None:
+    assert set(OF_POINTS) < {named(check) for check in CHECKS}
+
+
+@pytest.mark.parametrize(("storage", "check"), ASKED)
+def test_answers_are_those_of_a_plain_reading(storage: str, check: Check, backends: dict[str, DuckBackend]) -> None:
+    check(backends[storage], sample())
 
 
 @pytest.mark.parametrize("check", EMPTY_CHECKS, ids=named)
 def test_an_empty_store_answers(check: Check, tmp_path: Path) -> None:
-    backend = DuckBackend(shelf(tmp_path, empty(), 0, 1.0), tmp_path / "cache.duckdb")
+    backend = DuckBackend(shelf(tmp_path, empty(), 0, 1.0), tmp_path)
     check(backend, empty())
     backend.close()
 
@@ -141,16 +193,16 @@ def asked_of(backend: DuckBackend) -> list[Any]:
         backend.extents(), backend.services(window), backend.operations(window), backend.red(window, 10**10),
         backend.topology(window), backend.traces(window, limit=5), backend.traces(window, filters=by_attribute),
         backend.trace((8).to_bytes(16, "big").hex()), backend.logs(window, limit=7),
-        backend.logs(window, filters=by_attribute), backend.bodies(window), backend.metric_names(window),
+        backend.logs(window, filters=by_attribute), backend.shapes(window, SECOND).rows, backend.metric_names(window),
         backend.metric(window, "queue", step_ns=10**9), backend.changes(window), backend.attribute_keys(window),
         backend.attribute_keys(window, "logs"), backend.cohorts(Selection(window=window, service="svc-1")),
         {signal: sorted(map(str, rows(telemetry.table(signal)))) for signal in SIGNALS},
     ]  # fmt: skip
 
 
-def test_answers_stay_as_rows_go_from_the_journal_to_counted_files(tmp_path: Path) -> None:
+def test_answers_stay_as_rows_go_from_the_journal_to_files_with_rollups(tmp_path: Path) -> None:
     with Store.open(tmp_path / "data", settings=QUIET) as store:
-        backend = DuckBackend(store, tmp_path / "data" / "cache.duckdb", background=False)
+        backend = DuckBackend(store, tmp_path / "data")
         fill(store, range(10))
         for number in range(10):
             store.append("logs", logs(number)).result(5)
@@ -161,17 +213,22 @@ def test_answers_stay_as_rows_go_from_the_journal_to_counted_files(tmp_path: Pat
         assert sum(row.requests for row in hot[1]) == 40
         assert [row.attributes for row in hot[7].rows] == [{"request": "7"}] * 4
         store.compact()
+        with store.reading(None, ("spans",)) as snapshot:
+            rollups = [part.rollup for part in snapshot.parts["spans"]]
+        rolled = asked_of(backend)
+        for rollup in rollups:
+            assert rollup is not None
+            store.exclude(rollup, "not wanted")
         in_files = asked_of(backend)
-        assert backend.catch_up() > 0
-        counted = asked_of(backend)
         backend.close()
+    assert rollups
+    assert rolled == hot
     assert in_files == hot
-    assert counted == hot
 
 
 def test_a_file_that_cannot_be_read_is_left_out_and_the_rest_answers(tmp_path: Path) -> None:
     held = shelf(tmp_path, sample(), 4, 0.0)
-    backend = DuckBackend(held, tmp_path / "cache.duckdb", background=False)
+    backend = DuckBackend(held, tmp_path)
     broken = held.parts["spans"][1]
     broken.path.write_bytes(b"PAR1" + b"no such thing" * 100)
     rows = sum(operation.requests for operation in backend.operations(EVERYTHING, limit=10_000))
@@ -180,37 +237,20 @@ def test_a_file_that_cannot_be_read_is_left_out_and_the_rest_answers(tmp_path: P
     backend.close()
 
 
-def test_counting_goes_on_beside_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    held = shelf(tmp_path, sample(), 4, 0.0)
-    held.parts["spans"][2].path.unlink()
-    backend = DuckBackend(held, tmp_path / "cache.duckdb", background=False)
-    assert backend.catch_up() == 3
-    assert len(held.parts["spans"]) == 3
-    backend.close()
-
-
-@pytest.mark.parametrize("content", [b"", b"not a database" * 1000], ids=["empty", "damaged"])
-def test_a_cache_that_cannot_be_used_is_begun_anew(tmp_path: Path, content: bytes) -> None:
-    held = shelf(tmp_path, sample(), 2, 0.0)
-    cache = tmp_path / "cache.duckdb"
-    cache.write_bytes(content)
-    backend = DuckBackend(held, cache, background=False)
-    assert backend.catch_up() == 2
-    expected = backend.services(EVERYTHING)
-    backend.close()
-    again = DuckBackend(held, cache, background=False)
-    assert again.catch_up() == 0
-    assert again.services(EVERYTHING) == expected
-    again.close()
-
-
-def test_files_are_counted_in_the_background(tmp_path: Path) -> None:
-    held = shelf(tmp_path, sample(), 2, 0.0)
-    with closing(DuckBackend(held, tmp_path / "cache.duckdb")) as backend:
-        deadline = time.monotonic() + 20
-        while backend.uncounted() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert backend.uncounted() == 0
+@pytest.mark.parametrize("content", [None, b"", b"PAR1" + b"no such thing" * 100], ids=["gone", "empty", "damaged"])
+def test_a_rollup_that_cannot_be_read_is_left_out_and_the_answer_is_the_same(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    held = shelf(tmp_path, sample(), 3, 0.0)
+    held.roll_up()
+    with closing(DuckBackend(held, tmp_path)) as backend:
+        expected = backend.services(EVERYTHING)
+    broken = held.parts["spans"][1]
+    assert broken.rollup is not None
+    broken.rollup.unlink() if content is None else broken.rollup.write_bytes(content)
+    with closing(DuckBackend(held, tmp_path)) as backend:
+        assert backend.services(EVERYTHING) == expected
+    assert [part.rollup is None for part in held.parts["spans"]] == [False, True, False]
 
 
 def test_the_database_reads_no_other_file(tmp_path: Path) -> None:
@@ -218,7 +258,7 @@ def test_the_database_reads_no_other_file(tmp_path: Path) -> None:
     inside.mkdir()
     outside.mkdir()
     held = shelf(outside, sample(), 1, 0.0)
-    with closing(DuckBackend(held, inside / "cache.duckdb", background=False)) as backend:
+    with closing(DuckBackend(held, inside)) as backend:
         with pytest.raises(StoreError, match="disabled by configuration"):
             backend.services(EVERYTHING)
         assert len(held.parts["spans"]) == 1
@@ -226,7 +266,8 @@ def test_the_database_reads_no_other_file(tmp_path: Path) -> None:
 
 def test_many_threads_ask_at_once(tmp_path: Path) -> None:
     held = shelf(tmp_path, sample(), 3, 0.3)
-    with closing(DuckBackend(held, tmp_path / "cache.duckdb")) as backend, ThreadPoolExecutor(6) as pool:
+    held.roll_up()
+    with closing(DuckBackend(held, tmp_path)) as backend, ThreadPoolExecutor(6) as pool:
         window = sample().window
         expected = (backend.services(window), backend.topology(window), backend.traces(window))
         answers = [
@@ -239,11 +280,13 @@ def test_many_threads_ask_at_once(tmp_path: Path) -> None:
 def test_a_sample_of_a_long_comparison_is_where_the_selection_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_duck_cohorts, "MOST_SPANS", 2000)
+    monkeypatch.setattr(_duck_cohorts, "MOST_SPANS", 1100)
+    monkeypatch.setattr(_duck_cohorts, "WORK", 5000)
     held = shelf(tmp_path, sample(), 4, 0.2)
-    with closing(DuckBackend(held, tmp_path / "cache.duckdb", background=False)) as backend:
+    with closing(DuckBackend(held, tmp_path)) as backend:
         whole = oracle(sample()).cohorts(Selection(window=sample().window, failed=True))
         got = backend.cohorts(Selection(window=sample().window, failed=True))
         assert got.truncated
         assert len(whole[0]) / 3 < got.inside <= len(whole[0])
         assert got.outside < len(whole[1]) * 0.7
+        assert 0 < got.looked_at < 0.7

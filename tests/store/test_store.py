@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from store_requests import QUIET, T0, files, fill, logs, metrics, spans, stored
 
-from aetia.model.errors import IngestError, StoreCorrupt, StoreError, StoreFull
+from aetia.model.errors import IngestError, StoreCorrupt, StoreError, StoreFull, UsageError
 from aetia.model.window import Window
 from aetia.store import layout
 from aetia.store.backend import ChangeRow
@@ -179,11 +179,11 @@ def test_a_full_queue_refuses_at_once_and_loses_nothing(tmp_path: Path) -> None:
         with pytest.raises(StoreFull, match="queue") as refused:
             for number, body in enumerate(bodies):
                 taken.append((number, store.append("spans", body)))
-        assert refused.value.retry_after_s > 0 and len(taken) < 60
+        assert refused.value.retry_after_s > 0 and refused.value.full == "queue" and len(taken) < 60
         gate.set()
         assert all(future.result(10).rows == 4 for _, future in taken)
         assert stored(store) == {number: 4 for number, _ in taken}
-        with pytest.raises(StoreError, match="larger than the queue"):
+        with pytest.raises(UsageError, match="larger than the queue"):
             store.append("spans", bytes(30 * size))
 
 

@@ -15,9 +15,11 @@
   + BenchError            a suite or a run record cannot be used (exit 2)
   + StoreError            the store cannot keep or answer something (exit 2)
     - StoreLocked         another process owns the folder
-    - StoreFull           the queue or the disk is full; says when to come back
+    - StoreFull           the queue or the disk is full; says which, and when to come back
     - StoreCorrupt        a file of the store is damaged; the rest is served
   + NetError              an exchange with another system did not come about (exit 2; aetia.net)
+  + WorkerLost            a worker process died, took too long, or is not wanted any more (exit 2)
+  + GivenUp               whoever asked does not wait for the answer any more (exit 2)
   + ServeError            the server cannot start or go on (exit 2)
 
 Policy. An error names the border it crossed, the place (file, table, row) and the mend, in one
@@ -27,6 +29,10 @@ a miss; nothing replaces its answer.
 """
 
 from __future__ import annotations
+
+from typing import Literal
+
+Full = Literal["queue", "disk"]
 
 
 class AetiaError(Exception):
@@ -88,15 +94,29 @@ class StoreLocked(StoreError):
 
 
 class StoreFull(StoreError):
-    """The store takes nothing more for now: its queue or the disk is full. `retry_after_s` says when to come back."""
+    """The store takes nothing more for now. `full` says what: the queue empties by itself when senders go slower, the
+    disk has to be mended by whoever runs the store. `retry_after_s` says when to come back."""
 
-    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+    def __init__(self, message: str, retry_after_s: float = 1.0, *, full: Full = "queue") -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.full: Full = full
 
 
 class StoreCorrupt(StoreError):
     """A file of the store is damaged; what is readable is still served."""
+
+
+class WorkerLost(AetiaError):
+    """A worker process ended before its answer; the next job gets a new one. `closed`: none will be started again."""
+
+    def __init__(self, message: str, *, closed: bool = False) -> None:
+        super().__init__(message)
+        self.closed = closed
+
+
+class GivenUp(AetiaError):
+    """Work that was stopped because nobody waits for its answer any more."""
 
 
 class ServeError(AetiaError):

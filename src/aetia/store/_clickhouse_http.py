@@ -14,11 +14,14 @@ import pyarrow as pa
 
 from aetia.ingest.values import text
 from aetia.model.errors import StoreError
+from aetia.model.patience import left_s
 from aetia.net import Client, NetError, shown
 
 Execute = Callable[[str, Mapping[str, Any]], pa.Table]
 """Runs a statement with parameters; the answer as a table. Raises StoreError with the server's first line."""
 SECONDS = 30.0
+LEAST_SECONDS = 0.1
+"""ClickHouse takes 0 for no limit."""
 ROWS = 5_000_000
 BYTES = 1 << 30
 _MEANING = {
@@ -76,8 +79,9 @@ def http_executor(
     """Asks the server at `url` (`http://host:8123`) over HTTP.
 
     Every statement carries limits that the server keeps: `readonly`, `max_execution_time`, `max_result_rows`. The
-    answer is read up to `most_bytes` and for little longer than `seconds`. `net` is the client that checks addresses;
-    without it private addresses are allowed, as a store is named by whoever runs Aetia.
+    answer is read up to `most_bytes` and for little longer than `seconds`. When nobody waits for it any more the
+    connection is closed, and the server, which was told to, ends the statement. `net` is the client that checks
+    addresses; without it private addresses are allowed, as a store is named by whoever runs Aetia.
     """
     client = net or Client(allow_private=True, timeout_s=seconds + 5.0, most_bytes=most_bytes)
     where = shown(url)
@@ -86,8 +90,8 @@ def http_executor(
         headers |= {"X-ClickHouse-User": user, "X-ClickHouse-Key": password}
     fixed = {"database": database, "default_format": "ArrowStream", "wait_end_of_query": "1"}
     limits = {
-        "readonly": "1", "max_execution_time": f"{seconds:g}", "max_result_rows": str(rows),
-        "result_overflow_mode": "throw", **_MEANING,
+        "readonly": "1", "max_result_rows": str(rows), "result_overflow_mode": "throw",
+        "cancel_http_readonly_queries_on_client_close": "1", **_MEANING,
     }  # fmt: skip
     state = {"settings": True}
 
@@ -101,7 +105,8 @@ def http_executor(
     def execute(sql: str, params: Mapping[str, Any]) -> pa.Table:
         bound = parameter_texts(params)
         try:
-            return ask(sql, bound, limits if state["settings"] else {})
+            left = {"max_execution_time": f"{round(max(left_s(seconds), LEAST_SECONDS), 3):g}"}
+            return ask(sql, bound, limits | left if state["settings"] else {})
         except NetError as failed:
             if state["settings"] and failed.said.startswith(_SETTINGS_FORBIDDEN):
                 state["settings"] = False

@@ -1,4 +1,4 @@
-"""Rows from ClickHouse: traces, one trace, log lines, distinct bodies, changes, attribute keys."""
+"""Rows from ClickHouse: traces, one trace, log lines, their shapes, changes, attribute keys."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ import msgspec
 from aetia.model.errors import UsageError
 from aetia.model.window import Window
 from aetia.store import _clickhouse_schema as ch
-from aetia.store._clickhouse_ask import Asker, Conditions, checked_limit, cursor_of, missing, read_cursor, within
+from aetia.store._clickhouse_ask import Asker, Conditions, checked_limit, cursor_of, grid, missing, read_cursor, within
 from aetia.store._clickhouse_red import chosen
 from aetia.store.backend import (
-    BodyRow,
+    SAMPLED,
+    SEVERE,
+    VALUES,
     ChangeRow,
     Filter,
     LogRow,
     Logs,
+    ShapeRow,
+    Shapes,
     SpanRow,
     Spans,
     TraceOrder,
@@ -195,30 +199,38 @@ def _log_row(row: tuple[Any, ...]) -> LogRow:
     )  # fmt: skip
 
 
-def bodies(ask: Asker, window: Window, before: Window | None, service: str | None, limit: int) -> tuple[BodyRow, ...]:
-    params: dict[str, Any] = {**within(window), "most": checked_limit(limit)}
-    earlier = before or Window(window.start_ns, window.start_ns)
-    params |= within(earlier, "before_ns", "until_ns")
-    mine = chosen(service, params)
-    wanted = {"time_ns", "severity", "body"}
-    now = ch.logs(ask.schema(), wanted)
-    if not now:
-        return ()
-    both = f"SELECT service, severity, body, time_ns, 1 AS now FROM {now} WHERE {mine}"
-    if before is not None:
-        old = ch.logs(ask.schema(), wanted, "before_ns", "until_ns")
-        both += f" UNION ALL SELECT service, severity, body, time_ns, 0 AS now FROM {old} WHERE {mine}"
+def shapes(ask: Asker, window: Window, step_ns: int, service: str | None, limit: int, most_lines: int) -> Shapes:
+    start, bins = grid(window, step_ns)
+    params: dict[str, Any] = {**within(window), "most": checked_limit(limit), "grid_ns": start, "step_ns": step_ns}
+    mine = f"{chosen(service, params)} AND body != ''"
+    source = ch.logs(ask.schema(), {"time_ns", "severity", "body"})
+    if not source:
+        return Shapes(rows=())
+    severe = f"severity IN {SEVERE}"
+    counted = ask.rows(f"SELECT countIf(NOT {severe}), countIf({severe}) FROM {source} WHERE {mine}", params)
+    low, high = counted[0]
+    one_in = (max(1, -(-low // most_lines)), max(1, -(-high // most_lines)))
+    if one_in != (1, 1):
+        mine += f" AND (time_ns % {SAMPLED}) % if({severe}, {one_in[1]}, {one_in[0]}) = 0"
     rows = ask.rows(
-        "SELECT service, severity, body, countIf(now = 1) AS n, countIf(now = 0) AS old, minIf(time_ns, now = 1), "
-        f"maxIf(time_ns, now = 1) FROM ({both}) WHERE body != '' GROUP BY service, severity, body HAVING n > 0 "
-        "ORDER BY n DESC, service, severity, body LIMIT {most:UInt32}",
+        "SELECT service, severity, min(body) AS least, count() AS n, "
+        "sumMap(map(intDiv(time_ns - {grid_ns:Int64}, {step_ns:Int64}), toUInt64(1))) AS m, mapKeys(m), mapValues(m), "
+        f"min(time_ns), max(time_ns) FROM {source} WHERE {mine} "
+        f"GROUP BY service, severity, replaceRegexpAll(leftUTF8(body, 400), '{VALUES}', '*') "
+        "ORDER BY n DESC, service, severity, least LIMIT {most:UInt32}",
         params,
     )
-    return tuple(
-        BodyRow(service=missing(row[0]), severity=missing(row[1]), body=row[2], count=row[3], before=row[4],
-                first_ns=row[5], last_ns=row[6])
-        for row in rows
-    )  # fmt: skip
+    found: list[ShapeRow] = []
+    for owner, severity, body, _, _, at, counted_at, first, last in rows:
+        held = dict(zip(at, counted_at, strict=True))
+        times = one_in[severity in SEVERE]
+        found.append(
+            ShapeRow(
+                service=missing(owner), severity=missing(severity), body=body,
+                counts=tuple(held.get(number, 0) * times for number in range(bins)), first_ns=first, last_ns=last,
+            )
+        )  # fmt: skip
+    return Shapes(rows=tuple(found), one_in=one_in)
 
 
 # ---- changes and keys -------------------------------------------------------------------------------------

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from aetia.model.window import Window
 from aetia.store._duck_question import Question, checked_limit, is_text
 from aetia.store._duck_red import cells, requests_of
-from aetia.store._duck_sql import CELL_COLUMNS, FAILED
+from aetia.store._duck_sql import CELL_COLUMNS, FAILED, PER_OCTAVE, STEP_NS
 from aetia.store.backend import Cohorts, Selection, ValueCount
 
 COLUMNS = (
@@ -15,7 +17,12 @@ COLUMNS = (
     "environment",
 )  # fmt: skip
 MOST_SPANS = 500_000
-_SLICES = 5
+"""Windows with no more spans than these are read whole."""
+WORK = 500_000
+"""Of larger windows so much is read; a span of any service counts 1, a request that is compared `_REQUEST` more."""
+_REQUEST = 10
+_SLICES = 8
+_MOST_SLICES = 1000
 _MOST_KEYS = 10_000
 _MOST_VALUES = 1_000_000
 
@@ -28,8 +35,11 @@ def cohorts(question: Question, chosen: Selection, most_keys: int, most_values: 
     """
     checked_limit(most_keys, _MOST_KEYS)
     checked_limit(most_values, _MOST_VALUES)
-    looked_at = _times(question, chosen)
-    _keep_requests(question, chosen, looked_at)
+    where = requests_of(question, cells(question, chosen.window, chosen.service))
+    if chosen.name is not None:
+        where += f" AND name = {question.bind(chosen.name)}"
+    looked_at = _times(question, chosen, where)
+    _keep_requests(question, chosen, looked_at, where)
     inside, outside = question.one(
         "SELECT count(*) FILTER (WHERE inside), count(*) FILTER (WHERE NOT inside) FROM requests"
     )
@@ -43,7 +53,11 @@ def cohorts(question: Question, chosen: Selection, most_keys: int, most_values: 
             absent = {key: (inside - with_in, outside - with_out)}
         truncated = truncated or different > most_values or keys > most_keys
         values.append(ValueCount(key=key, value=value, inside=ins, outside=outs))
-    return Cohorts(inside=inside, outside=outside, values=(*values, *_absent(absent)), truncated=truncated)
+    seconds = sum(window.seconds for window in looked_at)
+    return Cohorts(
+        inside=inside, outside=outside, values=(*values, *_absent(absent)), truncated=truncated,
+        looked_at=seconds / chosen.window.seconds if seconds else 1.0,
+    )  # fmt: skip
 
 
 def _absent(missing: dict[str, tuple[int, int]]) -> list[ValueCount]:
@@ -52,28 +66,45 @@ def _absent(missing: dict[str, tuple[int, int]]) -> list[ValueCount]:
     ]
 
 
-def _times(question: Question, chosen: Selection) -> list[Window]:
-    """The window of the selection, or those slices of it that hold most of what is inside, oldest first."""
+def _times(question: Question, chosen: Selection, where: str) -> list[Window]:
+    """The window of the selection, or those slices of it that hold most of what is inside, oldest first. `where` is
+    the condition on cells that they are requests.
+
+    Slices are whole steps of `STEP_NS` where they are long enough, so that rollups tell how much of the selection is in
+    each; the bucket on the edge of the box counts by its middle, which decides about nothing but the choice of slices.
+    """
     window = chosen.window
-    spans = question.one(f"SELECT count(*) FROM {question.rows('spans', '1 AS one', window)}")[0]
+    spans = _spans(question, window)
     if spans <= MOST_SPANS:
         return [window]
-    slices = -(-spans * _SLICES // MOST_SPANS)
-    width = -(-(window.end_ns - window.start_ns) // slices)
-    condition = is_text(question, "service", chosen.service) if chosen.service is not None else ""
-    source = question.rows("spans", f"{CELL_COLUMNS}, ({_inside(question, chosen)}) AS inside", window, condition)
-    most = question.fetch(
-        f"SELECT (t - {window.start_ns}) // {width} AS slice FROM {source} WHERE {_requests(question, chosen)} "
-        f"GROUP BY slice ORDER BY count(*) FILTER (WHERE inside) DESC, slice LIMIT {_SLICES}"
+    length = window.end_ns - window.start_ns
+    width = max(length * WORK // (spans * _SLICES), 1)
+    width = width // STEP_NS * STEP_NS or width
+    took = f"pow(2, (bucket + 0.5) / {PER_OCTAVE})"
+    inside = f"{took} >= {question.bind(float(chosen.low_ms))}"
+    if chosen.high_ms is not None:
+        inside += f" AND {took} < {question.bind(float(chosen.high_ms))}"
+    counted = {None: "n", True: "errors", False: "n - errors"}[chosen.failed]
+    relation = cells(question, window, chosen.service, width)
+    found = question.fetch(
+        f"SELECT t // {width} AS slice, sum(n)::BIGINT FROM {relation} WHERE {where} GROUP BY slice "
+        f"ORDER BY coalesce(sum({counted}) FILTER (WHERE {inside}), 0) DESC, slice LIMIT {_MOST_SLICES}"
     )
-    starts = [window.start_ns + row[0] * width for row in sorted(most)]
-    return [Window(start, min(start + width, window.end_ns)) for start in starts]
+    work = np.cumsum([spans * width / length + _REQUEST * requests for _, requests in found])
+    most = max(int(np.searchsorted(work, WORK, side="right")), 1)
+    out: list[Window] = []
+    for number, _ in sorted(found[:most]):
+        start, end = max(number * width, window.start_ns), min((number + 1) * width, window.end_ns)
+        out.append(Window(out.pop().start_ns if out and out[-1].end_ns == start else start, end))
+    return out
 
 
-def _requests(question: Question, chosen: Selection) -> str:
-    """The condition on cells that they are requests of the service (and operation)."""
-    where = requests_of(question, cells(question, chosen.window, chosen.service))
-    return where if chosen.name is None else f"{where} AND name = {question.bind(chosen.name)}"
+def _spans(question: Question, window: Window) -> int:
+    """How many spans of any service are in a window."""
+    parts = question.parts("spans", window)
+    border = [part for part in parts if part.start_ns < window.start_ns or part.end_ns > window.end_ns]
+    (some,) = question.one(f"SELECT count(*) FROM {question.rows('spans', '1 AS one', window, parts=border)}")
+    return some + sum(part.rows for part in parts if part not in border)
 
 
 def _inside(question: Question, chosen: Selection) -> str:
@@ -84,10 +115,9 @@ def _inside(question: Question, chosen: Selection) -> str:
     return inside if chosen.failed is None else f"{inside} AND {FAILED} = {question.bind(chosen.failed)}"
 
 
-def _keep_requests(question: Question, chosen: Selection, times: Sequence[Window]) -> None:
+def _keep_requests(question: Question, chosen: Selection, times: Sequence[Window], where: str) -> None:
     """The table `requests`: columns, attributes and `inside` of the requests of both cohorts."""
     service = "" if chosen.service is None else is_text(question, "service", chosen.service)
-    where = _requests(question, chosen)
     plain = ", ".join(f"coalesce({name}, '') AS {name}" for name in COLUMNS)
     columns = f"{plain}, coalesce(parent_span_id, '') = '' AS root, attributes, ({_inside(question, chosen)}) AS inside"
     relations: list[str] = []

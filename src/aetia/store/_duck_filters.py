@@ -16,10 +16,13 @@ _NUMBERS = {"duration_ms": "coalesce(duration_ns, 0) / 1e6", "duration_ns": "coa
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """Conditions on columns that every row has from the start, and on those that hot rows lack. Empty: none."""
+    """Conditions on columns that every row has from the start, and on those that hot rows lack. Empty: none.
+
+    `attributes` are those that a row must have to meet them, with their value where only one will do."""
 
     promoted: str = ""
     full: str = ""
+    attributes: tuple[tuple[str, str | None], ...] = ()
 
     @property
     def all(self) -> str:
@@ -30,10 +33,13 @@ def conditions(question: Question, signal: Signal, filters: Sequence[Filter]) ->
     """The filters as SQL over stored columns. Raises UsageError for one that cannot be."""
     quick: list[str] = []
     slow: list[str] = []
+    needed: list[tuple[str, str | None]] = []
     for condition in filters:
         at_once = condition.field in PROMOTED[signal] or condition.field == "duration_ms"
         (quick if at_once else slow).append(_condition(question, signal, condition))
-    return Conditions(" AND ".join(quick), " AND ".join(slow))
+        if not at_once and condition.field not in STORED[signal].names and condition.op != "!=":
+            needed.append((condition.field, condition.value if condition.op == "=" else None))
+    return Conditions(" AND ".join(quick), " AND ".join(slow), tuple(needed))
 
 
 def _condition(question: Question, signal: Signal, condition: Filter) -> str:

@@ -1,4 +1,4 @@
-"""Log lines, their distinct bodies, changes, and the keys of attributes."""
+"""Log lines, the shapes of their bodies, changes, and the keys of attributes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from aetia.model.errors import UsageError
 from aetia.model.window import Window
 from aetia.store._duck_filters import Conditions, conditions
 from aetia.store._duck_newest import newest_first
-from aetia.store._duck_question import Question, checked_limit, is_text, text
-from aetia.store.backend import BodyRow, ChangeRow, Filter, LogRow, Logs
+from aetia.store._duck_question import Question, checked_limit, grid, is_text, text
+from aetia.store.backend import SAMPLED, SEVERE, VALUES, ChangeRow, Filter, LogRow, Logs, ShapeRow, Shapes
 
 _PLAIN = ", ".join(
     f"coalesce({name}, '') AS {name}" for name in ("service", "severity", "body", "trace_id", "span_id", "instance")
@@ -71,34 +71,37 @@ def _position(cursor: str) -> tuple[int | None, int]:
     return int(last), int(given)
 
 
-def bodies(
-    question: Question, window: Window, before: Window | None, service: str | None, limit: int
-) -> tuple[BodyRow, ...]:
-    columns = "coalesce(service, '') AS service, coalesce(severity, '') AS severity, body"
+def shapes(
+    question: Question, window: Window, step_ns: int, service: str | None, limit: int, most_lines: int
+) -> Shapes:
+    start, bins = grid(window, step_ns)
+    severe = f"severity IN {SEVERE}"
     where = "coalesce(body, '') <> ''"
     if service is not None:
         where += f" AND {is_text(question, 'service', service)}"
-    now = question.rows("logs", f"{columns}, epoch_ns(time) AS t", window, where)
-    sql = (
-        f"SELECT service, severity, body, count(*) AS n, min(t) AS first, max(t) AS last FROM {now} GROUP BY ALL "
-        f"ORDER BY n DESC, service, severity, body LIMIT {checked_limit(limit)}"
+    lines = question.rows("logs", f"coalesce({severe}, false) AS severe", window, where)
+    low, high = question.one(f"SELECT count(*) FILTER (NOT severe), count(*) FILTER (severe) FROM {lines}")
+    one_in = (max(1, -(-low // most_lines)), max(1, -(-high // most_lines)))
+    if one_in != (1, 1):
+        every = f"(CASE WHEN {severe} THEN {one_in[1]} ELSE {one_in[0]} END)"
+        where += f" AND (epoch_ns(time) % {SAMPLED}) % {every} = 0"
+    columns = "coalesce(service, '') AS service, coalesce(severity, '') AS severity, body, epoch_ns(time) AS t"
+    found = question.rows("logs", columns, window, where)
+    rows = question.fetch(
+        f"SELECT service, severity, min(body) AS body, count(*) AS n, histogram((t - {start}) // {step_ns}), min(t), "
+        f"max(t) FROM (SELECT *, regexp_replace(left(body, 400), '{VALUES}', '*', 'g') AS shape FROM {found}) "
+        f"GROUP BY service, severity, shape ORDER BY n DESC, service, severity, body LIMIT {checked_limit(limit)}"
     )
-    if before is None:
-        rows = question.fetch(f"SELECT service, severity, body, n, 0, first, last FROM ({sql})")
-    else:
-        then = question.rows("logs", columns, before, where)
-        rows = question.fetch(
-            f"WITH now AS MATERIALIZED ({sql}), earlier AS (SELECT service, severity, body, count(*) AS before "
-            f"FROM {then} SEMI JOIN now USING (service, severity, body) GROUP BY ALL) "
-            "SELECT service, severity, body, n, coalesce(before, 0), first, last FROM now LEFT JOIN earlier "
-            "USING (service, severity, body) ORDER BY n DESC, service, severity, body"
-        )
-    return tuple(
-        BodyRow(
-            service=text(owner), severity=text(severity), body=body, count=n, before=earlier, first_ns=first,
-            last_ns=last,
-        )
-        for owner, severity, body, n, earlier, first, last in rows
+    return Shapes(
+        rows=tuple(
+            ShapeRow(
+                service=text(owner), severity=text(severity), body=body,
+                counts=tuple(counts.get(at, 0) * one_in[severity in SEVERE] for at in range(bins)), first_ns=first,
+                last_ns=last,
+            )
+            for owner, severity, body, _, counts, first, last in rows
+        ),
+        one_in=one_in,
     )  # fmt: skip
 
 
@@ -120,11 +123,11 @@ def attribute_keys(question: Question, window: Window, signal: Literal["spans", 
     """Of hot rows the newest are looked at, because each has to be decoded."""
     checked_limit(limit)
     keys = "unnest(map_keys(attributes)) AS key"
-    numbers, young = question.counted(window) if signal == "spans" else ({}, question.parts(signal, window))
-    inside = [n for n, part in numbers.items() if window.start_ns <= part.start_ns and part.end_ns <= window.end_ns]
-    border = [part for n, part in numbers.items() if n not in inside]
+    rolled, young = question.counted(window) if signal == "spans" else ({}, question.parts(signal, window))
+    inside = [part for part in rolled.values() if window.start_ns <= part.start_ns and part.end_ns <= window.end_ns]
+    border = [part for part in rolled.values() if part not in inside]
     relations = [question.rows(signal, keys, window, hot=False, parts=[*young, *border])]
-    relations.append(f"(SELECT key FROM keys WHERE part IN (SELECT unnest({question.bind(inside)}::INTEGER[])))")
+    relations += [question.rolled("keys", "key", inside)] if inside else []
     for step in newest_first(question, signal, window, Conditions(full="true")):
         if step.hot:
             relations.append(step.rows(keys))

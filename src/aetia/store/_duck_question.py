@@ -10,7 +10,6 @@ import errno
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 import duckdb
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from aetia.model.errors import StoreError, UsageError
+from aetia.model.patience import go_on
 from aetia.model.stored import SIGNALS, STORED, Signal
 from aetia.model.window import Window
 from aetia.store._duck_engine import Engine
@@ -42,6 +42,10 @@ class Part(Protocol):
     def start_ns(self) -> int: ...
     @property
     def end_ns(self) -> int: ...
+    @property
+    def rollup(self) -> Path | None:
+        """What is counted of it (`store.rollups`), None where it has to be read."""
+        ...
 
 
 class Snapshot(Protocol):
@@ -55,7 +59,7 @@ class Snapshot(Protocol):
 
 
 class Reading(Protocol):
-    """A store that gives snapshots, and leaves a file out of further ones that cannot be read."""
+    """A store that gives snapshots, and leaves a file, a part or a rollup, out of further ones that cannot be read."""
 
     def reading(self, window: Window | None = None, signals: Sequence[Signal] = SIGNALS) -> Any: ...
     def exclude(self, path: Path, problem: str) -> None: ...
@@ -64,12 +68,9 @@ class Reading(Protocol):
 class Question:
     """Parameters and relations of one question. Not shared between threads."""
 
-    def __init__(
-        self, cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot, ready: Mapping[str, int] = MappingProxyType({})
-    ) -> None:
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
         self.cursor = cursor
         self.snapshot = snapshot
-        self._ready = ready
         self._values: dict[str, Any] = {}
         self._registered: set[str] = set()
 
@@ -101,6 +102,7 @@ class Question:
         self.cursor.execute(sql, self._used(sql)).fetchall()
 
     def _used(self, sql: str) -> dict[str, Any]:
+        go_on()
         return {name: self._values[name] for name in set(_NAMED.findall(sql))}
 
     # ---- relations ------------------------------------------------------------------------------------------
@@ -115,8 +117,8 @@ class Question:
         narrows the files. `within` names a table that stands for the hot rows, for columns that those lack.
         """
         chosen = self.parts(signal, window) if parts is None else [p for p in parts if _touches(p, window)]
-        inside = [part for part in chosen if _covers(window, part)]
-        border = [part for part in chosen if not _covers(window, part)]
+        inside = [part for part in chosen if covers(window, part)]
+        border = [part for part in chosen if not covers(window, part)]
         branches = [
             self._branch(columns, self._files(some), bound, where)
             for some, bound in ((inside, None), (border, window))
@@ -133,11 +135,16 @@ class Question:
         found = [part for part in self.snapshot.parts[signal] if part.rows and _touches(part, window)]
         return sorted(found, key=lambda part: (part.start_ns, str(part.path)))
 
-    def counted(self, window: Window | None) -> tuple[dict[int, Part], list[Part]]:
-        """The parts of spans in a window that are counted (by number), and those that are not."""
+    def counted(self, window: Window | None) -> tuple[dict[str, Part], list[Part]]:
+        """The parts of spans in a window that have a rollup (by their names in it), and those that have none."""
         parts = self.parts("spans", window)
-        numbers = {self._ready[path]: part for part in parts if (path := str(part.path)) in self._ready}
-        return numbers, [part for part in parts if str(part.path) not in self._ready]
+        return {part.path.stem: part for part in parts if part.rollup}, [part for part in parts if not part.rollup]
+
+    def rolled(self, relation: str, columns: str, parts: Iterable[Part], where: str = "") -> str:
+        """A relation of what the rollups of some parts, at least one, have in one of their relations."""
+        files = self.bind([str(part.rollup) for part in parts])
+        condition = _both(f"relation = '{relation}'", where)
+        return f"(SELECT {columns} FROM read_parquet({files}) WHERE {condition})"
 
     def hot(self, signal: Signal) -> str:
         """The hot rows as a table with the promoted columns and `hot_row`, the number of a row."""
@@ -192,17 +199,18 @@ Answer = TypeVar("Answer")
 
 def ask(
     engine: Engine, store: Reading, window: Window | None, signals: Sequence[Signal],
-    answer: Callable[[Question], Answer], ready: Mapping[str, int] = MappingProxyType({}),
+    answer: Callable[[Question], Answer],
 ) -> Answer:  # fmt: skip
-    """The answer from what the store holds now; `ready` are the counted parts. A part file that cannot be read is left
-    out of the store, and the question asked again."""
+    """The answer from what the store holds now. A file that cannot be read is left out of the store, and the question
+    asked again."""
     left_out: set[Path] = set()
     while True:
         with store.reading(window, signals) as snapshot:
-            paths = [part.path for signal in signals for part in snapshot.parts[signal]]
+            parts: list[Part] = [part for signal in signals for part in snapshot.parts[signal]]
+            paths = [path for part in parts for path in (part.path, part.rollup) if path is not None]
             try:
                 with engine.cursor() as cursor:
-                    return answer(Question(cursor, snapshot, ready))
+                    return answer(Question(cursor, snapshot))
             except StoreError as error:
                 bad = named_in(error, paths)
                 if bad is None or bad in left_out:
@@ -239,7 +247,7 @@ def _touches(part: Part, window: Window | None) -> bool:
     return window is None or (part.start_ns < window.end_ns and window.start_ns < part.end_ns)
 
 
-def _covers(window: Window | None, part: Part) -> bool:
+def covers(window: Window | None, part: Part) -> bool:
     return window is None or (window.start_ns <= part.start_ns and part.end_ns <= window.end_ns)
 
 

@@ -10,38 +10,41 @@ from collections.abc import Sequence
 from typing import Any
 
 from aetia.model.window import Window
-from aetia.store._duck_question import Question, checked_limit, grid, is_text, text
+from aetia.store._duck_question import Question, checked_limit, covers, grid, is_text, text
 from aetia.store._duck_sql import CELL_COLUMNS, LOWEST, PER_OCTAVE, SENT, SERVED, STEP_NS
 from aetia.store.backend import HeatMap, OperationRow, Series, ServiceRow
 
 QUANTILES = (50, 95, 99)
 
 
-def cells(question: Question, window: Window, service: str | None = None, step_ns: int = STEP_NS) -> str:
+def cells(question: Question, window: Window, service: str | None = None, step_ns: int | None = None) -> str:
     """A relation of cells in a window: service, name, kind, root, t, bucket, n, errors.
 
-    Counted parts give them for the whole steps of `STEP_NS` inside the window, where a grid of `step_ns` cuts none of
-    these in two; all else is read as rows.
+    Rollups give them for the whole steps of `STEP_NS` inside the window, where a grid of `step_ns` cuts none of these
+    in two; all else is read as rows. Without a grid `t` does not matter, and parts inside the window give their totals.
     """
     where = "" if service is None else is_text(question, "service", service)
     first, last = -(-window.start_ns // STEP_NS), window.end_ns // STEP_NS
-    numbers, young = question.counted(window)
-    if step_ns % STEP_NS or first >= last or not numbers:
+    rolled, young = question.counted(window)
+    if step_ns is not None and (step_ns % STEP_NS or first >= last):
         return question.rows("spans", CELL_COLUMNS, window, where)
-    old = list(numbers.values())
-    ragged = [
-        question.rows("spans", CELL_COLUMNS, border, where, hot=False, parts=old)
-        for border in (Window(window.start_ns, first * STEP_NS), Window(last * STEP_NS, window.end_ns))
-        if border.end_ns > border.start_ns
-    ]
-    owner = "" if service is None else f"AND service = {question.bind(service)}"
-    counted = (
-        f"(SELECT service, name, kind, root, bin * {STEP_NS} AS t, bucket, n, errors FROM cells JOIN operations "
-        f"ON operation = id WHERE bin >= {first} AND bin < {last} {owner} "
-        f"AND part IN (SELECT unnest({question.bind(list(numbers))})))"
-    )
-    fresh = question.rows("spans", CELL_COLUMNS, window, where, parts=young)
-    return "(" + " UNION ALL ".join(f"FROM {relation}" for relation in (counted, fresh, *ragged)) + ")"
+    whole = [part for part in rolled.values() if step_ns is None and covers(window, part)]
+    cut = [part for part in rolled.values() if part not in whole]
+    owner = "" if service is None else f"service = {question.bind(service)}"
+    relations = [question.rows("spans", CELL_COLUMNS, window, where, parts=young)]
+    if whole:
+        columns = "service, name, kind, root, NULL::BIGINT AS t, bucket, n, errors"
+        relations.append(question.rolled("totals", columns, whole, owner))
+    if cut:
+        columns = f"service, name, kind, root, bin * {STEP_NS} AS t, bucket, n, errors"
+        inside = f"bin >= {first} AND bin < {last}" + (f" AND {owner}" if owner else "")
+        relations.append(question.rolled("cells", columns, cut, inside))
+        ends = [(window.start_ns, first * STEP_NS), (last * STEP_NS, window.end_ns)]
+        for start, end in [(window.start_ns, window.end_ns)] if first >= last else ends:
+            if end > start:
+                ragged = Window(start, end)
+                relations.append(question.rows("spans", CELL_COLUMNS, ragged, where, hot=False, parts=cut))
+    return "(" + " UNION ALL ".join(f"FROM {relation}" for relation in relations) + ")"
 
 
 def by_quantile(keys: str, relation: str, where: str) -> str:
@@ -91,6 +94,15 @@ def requests_of(question: Question, relation: str, services: dict[str, int] | No
     return where
 
 
+def _summed(question: Question, relation: str, keys: str) -> str:
+    """The table `summed`: the cells of a relation by those keys and bucket."""
+    question.run(
+        f"CREATE TEMP TABLE summed AS SELECT {keys}, bucket, sum(n)::BIGINT AS n, sum(errors)::BIGINT AS errors "
+        f"FROM {relation} GROUP BY ALL"
+    )
+    return "summed"
+
+
 def services(question: Question, window: Window, limit: int) -> tuple[ServiceRow, ...]:
     relation = cells(question, window)
     known: dict[str, int] = {}
@@ -125,8 +137,7 @@ def red(question: Question, window: Window, step_ns: int, service: str | None, n
     rows: dict[int, Any] = {}
     if bins:
         relation, where = _requests(question, window, service, name, step_ns)
-        binned = f"(SELECT *, (t - {start}) // {step_ns} AS bin FROM {relation} WHERE {where})"
-        rows = {row[0]: row[1:] for row in question.fetch(by_quantile("bin", binned, "true"))}
+        rows = {row[0]: row[1:] for row in question.fetch(by_quantile("bin", relation, where))}
     found = [rows.get(number, (0, 0, None, None, None)) for number in range(bins)]
     return Series(
         start_ns=start, step_ns=step_ns, requests=tuple(row[0] for row in found),
@@ -138,8 +149,14 @@ def red(question: Question, window: Window, step_ns: int, service: str | None, n
 def _requests(
     question: Question, window: Window, service: str | None, name: str | None, step_ns: int
 ) -> tuple[str, str]:
-    """Cells, and the condition that they count requests of a service (and operation)."""
+    """Cells by `bin` of the grid, and the condition that they count requests of a service (and operation)."""
+    start, _ = grid(window, step_ns)
+    keys = f"service, name, kind, root, (t - {start}) // {step_ns} AS bin"
     relation = cells(question, window, service, step_ns)
+    if service is None or step_ns % STEP_NS:
+        relation = f"(SELECT {keys}, bucket, n, errors FROM {relation})"
+    else:  # it is read twice, and what the rollups have of one service is small
+        relation = _summed(question, relation, keys)
     where = requests_of(question, relation)
     return relation, where if name is None else f"{where} AND name = {question.bind(name)}"
 
@@ -154,8 +171,7 @@ def heat_map(question: Question, window: Window, step_ns: int, service: str | No
     if bins:
         relation, where = _requests(question, window, service, name, step_ns)
         rows = question.fetch(
-            f"SELECT (t - {start}) // {step_ns}, {HEAT}, sum(n)::BIGINT, sum(errors)::BIGINT FROM {relation} "
-            f"WHERE {where} GROUP BY ALL"
+            f"SELECT bin, {HEAT}, sum(n)::BIGINT, sum(errors)::BIGINT FROM {relation} WHERE {where} GROUP BY ALL"
         )
     low = min((row[1] for row in rows), default=0)
     high = max((row[1] for row in rows), default=-1)

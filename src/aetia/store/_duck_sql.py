@@ -35,6 +35,15 @@ CALL_COLUMNS = (
 )
 """Of stored rows: what calls are found by. Ends are joined by a 64-bit hash of trace and span id."""
 
+BORDER_COLUMNS = (
+    f"{TRACE} AS trace_id, coalesce(span_id, '') AS span_id, coalesce(parent_span_id, '') AS parent_span_id, "
+    f"coalesce(service, '') AS service, coalesce(peer, '') AS peer, coalesce({SENT}, false) AS sent, "
+    f"epoch_ns(time) AS t, {BUCKET} AS bucket, {FAILED}::INTEGER AS errors"
+)
+"""Of stored rows: the same with ids instead of hashes, which may change with the version of DuckDB."""
+MET_COLUMNS = f"part, trace_id, {_SELF} AS self, {_PARENT} AS parent, service, peer, sent, t, bucket, errors"
+"""Of `border` in a rollup: whose row it is, and `CALL_COLUMNS`."""
+
 TRACE_COLUMNS = (
     f"{TRACE} AS trace_id, coalesce(service, '') AS service, coalesce(name, '') AS name, epoch_ns(time) AS t, "
     f"coalesce(duration_ns, 0) AS took, {FAILED} AS failed, coalesce(parent_span_id, '') <> '' AS child, "
@@ -44,7 +53,7 @@ TRACE_COLUMNS = (
 
 
 def traces_of(spans: str) -> str:
-    """SQL: one row per trace of spans with `TRACE_COLUMNS`, in the shape of the cache's table `traces` without part."""
+    """SQL: one row per trace of spans with `TRACE_COLUMNS`, in the shape of `traces` in a rollup."""
     rank = "{'child': child, 't': t, 'took': -took, 'id': id}"
     return (
         "SELECT trace_id, min(t) AS first, max(t) AS last, max(t + took) AS ended, count(*)::INTEGER AS spans, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,12 +13,13 @@ from aetia.model.tables import ANALYSIS_COLUMNS
 from aetia.model.window import Window
 from aetia.store._duck_filters import conditions
 from aetia.store._duck_newest import newest_first
-from aetia.store._duck_question import Question, checked_limit, is_text, text
+from aetia.store._duck_question import Part, Question, checked_limit, is_text, text
 from aetia.store._duck_sql import TRACE_COLUMNS, traces_of
 from aetia.store.backend import Filter, SpanRow, Spans, TraceOrder, TraceRow, Traces
 
 _ORDERS: dict[TraceOrder, str] = {"newest": "start", "slowest": "took", "errors": "start"}
-_SHAPE = "trace_id, first, last, ended, spans, errors, services, service, name, rank"
+_ENDS = "trace_id, first, ended, errors"
+_SHAPE = f"{_ENDS}, spans, services, service, name, rank"
 
 
 def traces(
@@ -32,10 +33,11 @@ def traces(
     wanted = conditions(question, "spans", filters)
     if window.end_ns == window.start_ns:
         return Traces(rows=())
-    summed = _summed_up(question, window)
+    rolled = _sum_up(question, window)
     failed = "HAVING sum(errors) > 0" if order == "errors" else ""
     sql = (
-        f"SELECT * FROM (SELECT trace_id, min(first) AS start, max(ended) - min(first) AS took FROM {summed} "
+        "SELECT * FROM (SELECT trace_id, min(first) AS start, max(ended) - min(first) AS took FROM "
+        f"(SELECT {_ENDS} FROM loose UNION ALL SELECT {_ENDS} FROM known) "
         f"{'SEMI JOIN matching USING (trace_id)' if filters else ''} GROUP BY trace_id {failed}) {after} "
         f"ORDER BY {_ORDERS[order]} DESC, trace_id LIMIT {limit + 1}"
     )
@@ -53,7 +55,7 @@ def traces(
             if len(rows) > limit and order != "slowest" and rows[-1][1] >= step.horizon_ns:
                 break
     page = rows[:limit]
-    details = _details(question, summed, page)
+    details = _details(question, rolled, page)
     found_rows = tuple(details[trace_id] for trace_id, _, _ in page)
     if len(rows) <= limit:
         return Traces(rows=found_rows)
@@ -61,37 +63,38 @@ def traces(
     return Traces(rows=found_rows, cursor=f"{took if order == 'slowest' else start}:{trace_id}")
 
 
-def _summed_up(question: Question, window: Window) -> str:
-    """A relation of the traces in a window, one row per trace and place where it lies, with the columns of `_SHAPE`.
+def _sum_up(question: Question, window: Window) -> Mapping[str, Part]:
+    """The tables `known` and `loose`: the traces in a window, one row per trace and place where it lies. Returns the
+    parts that those of `known` lie in.
 
-    Traces of counted parts that lie inside the window are known. Those that its borders cut are read as rows, and so
-    is what is young.
+    Traces that lie inside the window are known from the rollups. Those that its borders cut are read as rows, and so is
+    what has no rollup.
     """
-    numbers, young = question.counted(window)
+    rolled, young = question.counted(window)
     loose = [question.rows("spans", TRACE_COLUMNS, window, parts=young)]
-    relation = "loose"
-    if numbers:
-        known = f"part IN (SELECT unnest({question.bind(list(numbers))}))"
+    question.run("CREATE TEMP TABLE known (part VARCHAR, trace_id VARCHAR, first BIGINT, last BIGINT, ended BIGINT, "
+                 "errors INTEGER)")  # fmt: skip
+    if rolled:
         start, end = window.start_ns, window.end_ns
+        touching = f"first < {end} AND last >= {start}"
+        columns = "part, trace_id, first, last, ended, errors"
+        question.run(f"INSERT INTO known FROM {question.rolled('traces', columns, rolled.values(), touching)}")
         question.run(
-            f"CREATE TEMP TABLE torn AS SELECT trace_id, bool_or(first < {start}) AS early FROM traces WHERE {known} "
-            f"AND ((first < {start} AND last >= {start}) OR (first < {end} AND last >= {end})) GROUP BY trace_id"
+            f"CREATE TEMP TABLE torn AS SELECT trace_id, min(first) < {start} AS early FROM known "
+            f"WHERE first < {start} OR last >= {end} GROUP BY trace_id"
         )
         reaches = question.fetch(
-            f"SELECT early, min(first), max(last) FROM traces JOIN torn USING (trace_id) WHERE {known} GROUP BY early"
+            "SELECT early, min(first), max(last) FROM known JOIN torn USING (trace_id) GROUP BY early"
         )
         for early, first, last in reaches:
             part_of = Window(start, min(last + 1, end)) if early else Window(max(first, start), end)
             where = f"trace_id IN (SELECT trace_id FROM torn WHERE early = {early})"
-            rows = question.rows("spans", TRACE_COLUMNS, part_of, where, hot=False, parts=list(numbers.values()))
+            rows = question.rows("spans", TRACE_COLUMNS, part_of, where, hot=False, parts=list(rolled.values()))
             loose.append(rows)
-        relation = (
-            f"(SELECT {_SHAPE} FROM loose UNION ALL SELECT {_SHAPE} FROM traces ANTI JOIN torn USING (trace_id) "
-            f"WHERE {known} AND first >= {start} AND last < {end})"
-        )
+        question.run("DELETE FROM known WHERE trace_id IN (SELECT trace_id FROM torn)")
     every = " UNION ALL ".join(f"FROM {rows}" for rows in loose)
     question.run(f"CREATE TEMP TABLE loose AS {traces_of(f'({every})')}")
-    return relation
+    return rolled
 
 
 def _position(question: Question, cursor: str, column: str) -> str:
@@ -104,12 +107,21 @@ def _position(question: Question, cursor: str, column: str) -> str:
     return f"WHERE {column} < {value} OR ({column} = {value} AND trace_id > {after})"
 
 
-def _details(question: Question, summed: str, page: Sequence[tuple[str, int, int]]) -> dict[str, TraceRow]:
+def _details(
+    question: Question, rolled: Mapping[str, Part], page: Sequence[tuple[str, int, int]]
+) -> dict[str, TraceRow]:
     chosen = question.bind([trace_id for trace_id, _, _ in page])
+    here = f"trace_id IN (SELECT unnest({chosen}::VARCHAR[]))"
+    places = question.fetch(f"SELECT part, min(first), max(first) FROM known WHERE {here} GROUP BY part")
+    relations = [f"SELECT {_SHAPE} FROM loose WHERE {here}"]
+    if places:
+        first, last = min(place[1] for place in places), max(place[2] for place in places)
+        where = f"first >= {first} AND first <= {last} AND trace_id IN (SELECT trace_id FROM known WHERE {here})"
+        relations.append("FROM " + question.rolled("traces", _SHAPE, [rolled[place[0]] for place in places], where))
     rows = question.fetch(
         "SELECT trace_id, min(first), max(ended), arg_min(service, rank), arg_min(name, rank), sum(spans)::BIGINT, "
-        f"sum(errors)::BIGINT, len(list_distinct(flatten(list(services)))) FROM {summed} "
-        f"WHERE trace_id IN (SELECT unnest({chosen}::VARCHAR[])) GROUP BY trace_id"
+        "sum(errors)::BIGINT, len(list_distinct(flatten(list(services)))) FROM "
+        f"({' UNION ALL '.join(relations)}) GROUP BY trace_id"
     )
     return {
         trace_id: TraceRow(
@@ -140,17 +152,16 @@ def _without_duplicates(source: str) -> str:
 
 
 def _rows_of(question: Question, columns: str, trace_id: str, within: str = "", also: str = "") -> str:
-    """A relation of the spans of a trace, of those that meet `also`: counted parts that have none are not opened."""
+    """A relation of the spans of a trace, of those that meet `also`: parts whose rollups have none are not opened."""
     where = is_text(question, "trace_id", trace_id) + also
-    numbers, young = question.counted(None)
+    rolled, young = question.counted(None)
     relations = [question.rows("spans", columns, None, where, parts=young, within=within)]
-    places = question.fetch(
-        f"SELECT part, first, last FROM traces WHERE trace_id = {question.bind(trace_id)} "
-        f"AND part IN (SELECT unnest({question.bind(list(numbers))}::INTEGER[]))"
-    )
+    here = f"trace_id = {question.bind(trace_id)}"
+    known = question.rolled("traces", "part, first, last", rolled.values(), here) if rolled else ""
+    places = question.fetch(f"FROM {known}") if rolled else []
     if places:
         reach = Window(min(place[1] for place in places), max(place[2] for place in places) + 1)
-        parts = [numbers[place[0]] for place in places]
+        parts = [rolled[place[0]] for place in places]
         relations.append(question.rows("spans", columns, reach, where, hot=False, parts=parts))
     return "(" + " UNION ALL ".join(f"FROM {relation}" for relation in relations) + ")"
 

@@ -23,6 +23,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from aetia.model.errors import UsageError
+from aetia.model.stored import STORED, Signal
 from aetia.model.tables import Telemetry
 from aetia.model.window import Window
 
@@ -30,7 +32,16 @@ Text = str | None
 FilterOp = Literal["=", "!=", "contains", ">", "<", "exists"]
 TraceOrder = Literal["newest", "slowest", "errors"]
 Aggregate = Literal["avg", "min", "max", "sum", "last", "count", "rate"]
+ENOUGH_VALUES = 5000
+"""Rows from which the values of an attribute are told."""
 CURSOR = "opaque text; pass it on to get what follows, empty at the end"
+
+
+def is_text_column(signal: Signal, key: str) -> bool:
+    """Whether a key is a column of texts; else it is that of an attribute. Raises UsageError for other columns."""
+    if not key or key in ("time", "attributes", "duration_ns", "duration_ms"):
+        raise UsageError(f"There are no values of '{key}' to choose from; give the key of an attribute.")
+    return key in STORED[signal].names
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,17 +176,33 @@ class LogRow(msgspec.Struct, frozen=True, kw_only=True):
     attributes: dict[str, str] = {}
 
 
-class BodyRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One distinct log body of a service and severity: how often in the window, how often in the window before, when
-    first and last in the window. Lines without a body are left out."""
+VALUES = "[0-9a-fA-F]*[0-9][0-9a-fA-F]*"
+"""What differs between log lines of one shape (RE2, which both backends speak)."""
+SAMPLED = 1_000_003
+"""A prime, so that times that are whole milliseconds are spread evenly."""
+MOST_LINES = 300_000
+SEVERE = ("warn", "error", "fatal")
+
+
+class ShapeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Log lines of a service and severity that are alike but for words of hexadecimal digits with a decimal one in them
+    (`VALUES`, in the first 400 characters): how many per bin of the window, when first and last, and the least of the
+    bodies as an example."""
 
     service: Text
     severity: Text
     body: str
-    count: int
-    before: int
+    counts: tuple[int, ...]
     first_ns: int
     last_ns: int
+
+
+class Shapes(msgspec.Struct, frozen=True, kw_only=True):
+    """Shapes of log lines, most frequent first. `one_in`: of lines less severe than a warning, and of the others, one
+    in so many was read and counts for all of them (1 and 1: every line)."""
+
+    rows: tuple[ShapeRow, ...]
+    one_in: tuple[int, int] = (1, 1)
 
 
 class MetricRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -244,13 +271,14 @@ class Cohorts(msgspec.Struct, frozen=True, kw_only=True):
 
     Keys with values come by how many rows have them, then by name; values of a key by how many rows have them, then by
     text; last of a key, where there are any, the rows that lack it. `truncated`: there were more keys or values,
-    or so many spans in the window (500,000 at least) that only times were looked at in which most of the selection
-    is."""
+    or so many spans in the window (more than 500,000) that only times were looked at in which most of the selection
+    is. `looked_at` is the share of the window's time that these make; all counts are of them."""
 
     inside: int
     outside: int
     values: tuple[ValueCount, ...]
     truncated: bool
+    looked_at: float = 1.0
 
 
 class ChangeRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -333,10 +361,12 @@ class Backend(Protocol):
         """Log lines, newest first."""
         ...
 
-    def bodies(
-        self, window: Window, before: Window | None = None, *, service: Text = None, limit: int = 10_000
-    ) -> tuple[BodyRow, ...]:
-        """Distinct bodies of the window, most frequent first; templates are mined from them."""
+    def shapes(
+        self, window: Window, step_ns: int, *, service: Text = None, limit: int = 10_000, most_lines: int = MOST_LINES
+    ) -> Shapes:
+        """Shapes of the bodies of the window, most frequent first; templates are mined from them. Lines without a body
+        are left out. Beyond `most_lines` of lines below a warning, and of others, those are read whose time in ns,
+        modulo `SAMPLED`, is a multiple of `one_in`. Raises UsageError for a step that gives no grid."""
         ...
 
     def metric_names(self, window: Window, *, service: Text = None, limit: int = 500) -> tuple[MetricRow, ...]:
@@ -371,6 +401,14 @@ class Backend(Protocol):
         self, window: Window, signal: Literal["spans", "logs"] = "spans", limit: int = 500
     ) -> tuple[str, ...]:
         """Keys of attributes in the window, by name."""
+        ...
+
+    def attribute_values(
+        self, window: Window, key: str, signal: Literal["spans", "logs"] = "spans", limit: int = 100
+    ) -> tuple[str, ...]:
+        """What to offer where a filter on an attribute, or on a column of texts, is written: values in the newest 5,000
+        rows of the window that have one, or in somewhat more or less, whatever is cheap to read; most frequent first,
+        then by text. UsageError for a key that is empty or a column of numbers."""
         ...
 
     def telemetry(self, window: Window, *, most_spans: int = 1_000_000) -> Telemetry:

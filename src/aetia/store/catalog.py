@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,9 +18,11 @@ from aetia.model.errors import StoreError
 from aetia.model.stored import PROMOTED, SIGNALS, STORED, Signal
 from aetia.model.window import Window
 from aetia.store.hot import Chunk, HotSegment, Integers, merged, tail_to_merge
+from aetia.store.rollups import is_rollup, rollup_of
 from aetia.store.unpacking import Unpacker
 
 _NAME = re.compile(r"(\d{8,})_(-?\d+)_(-?\d+)_(\d+)_(\d+)\.parquet")
+PART_SUFFIX = ".parquet"
 _MOST_NOTES = 200
 _HOUR = re.compile(r"\d{4}-\d\d-\d\d/\d\d")
 
@@ -42,6 +44,25 @@ class Part:
     """`YYYY-MM-DD/HH`, the folder it lies in."""
     number: int = 0
     received_s: int = 0
+    rollup: Path | None = None
+    """What is counted of it (`store.rollups`), where that is there."""
+    rollup_bytes: int = 0
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What goes when the part goes."""
+        return self.path, rollup_of(self.path)
+
+    def with_rollup(self) -> Part:
+        """The part as it is with the rollup that lies beside it now, if any."""
+        rollup = rollup_of(self.path)
+        try:
+            return replace(self, rollup=rollup, rollup_bytes=rollup.stat().st_size)
+        except FileNotFoundError:
+            return self.without_rollup()
+
+    def without_rollup(self) -> Part:
+        return replace(self, rollup=None, rollup_bytes=0)
 
 
 def part_name(number: int, start_ns: int, end_ns: int, rows: int, received_s: int) -> str:
@@ -191,11 +212,22 @@ class Catalog:
                 self._segments = [segment for segment in self._segments if segment is not compacted]
                 self._unpacker.forget()
             self._version += 1
-            self._waiting.append(_Waiting(self._version, tuple(part.path for part in removed), then))
+            self._waiting.append(_Waiting(self._version, tuple(file for part in removed for file in part.files), then))
         self._collect()
 
+    def set_rollup(self, path: Path, *, usable: bool) -> None:
+        """Tell later snapshots whether the part at a path has a rollup that can be read."""
+        with self._lock:
+            for parts in self._parts.values():
+                if (part := parts.get(path)) is not None:
+                    parts[path] = part.with_rollup() if usable else part.without_rollup()
+
     def exclude(self, path: Path, problem: str) -> None:
-        """Leave a part that cannot be read out of all further snapshots."""
+        """Leave a part that cannot be read out of all further snapshots; of a rollup, leave it out alone: it is made
+        anew."""
+        if is_rollup(path):
+            self.set_rollup(path.with_suffix(PART_SUFFIX), usable=False)
+            return
         mend = "restore the file from a backup, or delete it; the other files are served"
         with self._lock:
             for parts in self._parts.values():

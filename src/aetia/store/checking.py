@@ -17,6 +17,7 @@ from aetia.store import commits
 from aetia.store.catalog import Note, Part
 from aetia.store.journal import VERSION, scan
 from aetia.store.layout import Layout
+from aetia.store.rollups import rollup_problem
 from aetia.store.seen import SUFFIX as IDS_SUFFIX
 from aetia.store.seen import read_entries
 from aetia.store.segments import mapped, segment_paths
@@ -97,6 +98,18 @@ class Checker:
             self.bad_parts.append((part.path, problem))
         else:
             self._rows += part.rows
+            self._rollup(part, deep=deep)
+
+    def _rollup(self, part: Part, *, deep: bool) -> None:
+        if part.rollup is None:
+            return
+        try:
+            problem = rollup_problem(part.rollup, part.rows, deep=deep)
+        except (OSError, pa.ArrowException) as error:
+            problem = f"cannot be read: {' '.join(str(error).split())}"
+        if problem:
+            self._find("warning", part.rollup, problem, "delete it; the server makes it again")
+            self.bad_parts.append((part.rollup, problem))
 
     # ---- the journal ----------------------------------------------------------------------------------------
 
@@ -142,6 +155,8 @@ class Checker:
         for _, path, _, part in layout.part_files():
             if part is None:
                 self._find("warning", path, "is no file of the store", "move it out of the folder")
+        for path in layout.stray_rollups():
+            self._find("warning", path, "counts a part that is not there", "delete it; the next start does")
         kept = sorted(layout.damaged.glob("*")) if layout.damaged.exists() else []
         if kept:
             problem = f"holds {len(kept)} copies of what could not be read"

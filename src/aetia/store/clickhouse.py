@@ -17,12 +17,19 @@ from typing import Literal
 from aetia.model.tables import Telemetry
 from aetia.model.window import Window
 from aetia.net import Client
-from aetia.store import _clickhouse_cohorts, _clickhouse_metrics, _clickhouse_red, _clickhouse_rows, _clickhouse_whole
+from aetia.store import (
+    _clickhouse_cohorts,
+    _clickhouse_metrics,
+    _clickhouse_red,
+    _clickhouse_rows,
+    _clickhouse_values,
+    _clickhouse_whole,
+)
 from aetia.store._clickhouse_ask import Asker
 from aetia.store._clickhouse_http import Execute, http_address, http_executor, parameter_texts, read_stream
 from aetia.store.backend import (
+    MOST_LINES,
     Aggregate,
-    BodyRow,
     ChangeRow,
     Cohorts,
     EdgeRow,
@@ -36,6 +43,7 @@ from aetia.store.backend import (
     Selection,
     Series,
     ServiceRow,
+    Shapes,
     Spans,
     Text,
     TraceOrder,
@@ -87,10 +95,10 @@ class ClickHouseBackend:
     def logs(self, window: Window, *, filters: Sequence[Filter] = (), limit: int = 100, cursor: str = "") -> Logs:
         return _clickhouse_rows.logs(self._ask, window, filters, limit, cursor)
 
-    def bodies(
-        self, window: Window, before: Window | None = None, *, service: Text = None, limit: int = 10_000
-    ) -> tuple[BodyRow, ...]:
-        return _clickhouse_rows.bodies(self._ask, window, before, service, limit)
+    def shapes(
+        self, window: Window, step_ns: int, *, service: Text = None, limit: int = 10_000, most_lines: int = MOST_LINES
+    ) -> Shapes:
+        return _clickhouse_rows.shapes(self._ask, window, step_ns, service, limit, most_lines)
 
     def metric_names(self, window: Window, *, service: Text = None, limit: int = 500) -> tuple[MetricRow, ...]:
         return _clickhouse_metrics.metric_names(self._ask, window, service, limit)
@@ -114,6 +122,11 @@ class ClickHouseBackend:
         self, window: Window, signal: Literal["spans", "logs"] = "spans", limit: int = 500
     ) -> tuple[str, ...]:
         return _clickhouse_rows.attribute_keys(self._ask, window, signal, limit)
+
+    def attribute_values(
+        self, window: Window, key: str, signal: Literal["spans", "logs"] = "spans", limit: int = 100
+    ) -> tuple[str, ...]:
+        return _clickhouse_values.attribute_values(self._ask, window, key, signal, limit)
 
     def telemetry(self, window: Window, *, most_spans: int = 1_000_000) -> Telemetry:
         return _clickhouse_whole.telemetry(self._ask, window, most_spans)

@@ -16,10 +16,11 @@ from pathlib import Path
 import msgspec
 
 from aetia.model.errors import StoreCorrupt
-from aetia.store.catalog import Part, part_of
+from aetia.store.catalog import PART_SUFFIX, Part, part_of
 from aetia.store.jobs import Output
 from aetia.store.journal import scan
 from aetia.store.layout import Layout
+from aetia.store.rollups import rollup_of
 from aetia.store.seen import SUFFIX as IDS_SUFFIX
 from aetia.store.seen import entries_of, write_entries
 from aetia.store.segments import SUFFIX, mapped, sync_folder, write_durably
@@ -66,6 +67,8 @@ def place(layout: Layout, commit: Commit) -> None:
             if not final.parent.exists():
                 final.parent.mkdir(parents=True, exist_ok=True)
                 folders |= {final.parent.parent, final.parent.parent.parent}
+            if rollup_of(scratch).exists():
+                rollup_of(scratch).rename(rollup_of(final))
             scratch.rename(final)
             folders.add(final.parent)
     for folder in folders:
@@ -79,7 +82,8 @@ def parts(layout: Layout, commit: Commit) -> list[tuple[Output, Part]]:
         scratch, final = layout.folder / output.scratch, layout.folder / output.final
         lies = scratch if scratch.exists() else final
         if lies.exists() and (part := part_of(output.signal, final, lies.stat().st_size, at=lies)) is not None:
-            out.append((output, part))
+            # A rollup knows its part by the name that it has in its place.
+            out.append((output, part.with_rollup() if lies is final else part))
     return out
 
 
@@ -89,6 +93,7 @@ def finish(layout: Layout, commit: Commit) -> None:
     if len(parts(layout, commit)) < len(commit.outputs):
         for output in commit.outputs:
             (layout.folder / output.final).unlink(missing_ok=True)
+            rollup_of(layout.folder / output.final).unlink(missing_ok=True)
         marker(layout, commit).unlink(missing_ok=True)
         return
     place(layout, commit)
@@ -97,6 +102,8 @@ def finish(layout: Layout, commit: Commit) -> None:
         if path.suffix == SUFFIX and path.exists():
             keep_digests(path)
         path.unlink(missing_ok=True)
+        if path.suffix == PART_SUFFIX:
+            rollup_of(path).unlink(missing_ok=True)
     end(layout, commit)
 
 

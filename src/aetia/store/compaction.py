@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from aetia.model.stored import SIGNALS, STORED, Signal
 from aetia.store.catalog import part_name
 from aetia.store.decoding import decode
-from aetia.store.jobs import CompactJob, Done, MergeJob, Output
+from aetia.store.jobs import CompactJob, Done, Job, MergeJob, Output, RollUpJob
 from aetia.store.journal import Record, grouped, scan
 from aetia.store.parquet import PartWriter, merged_tables, sorted_by_time
+from aetia.store.rolling import Rollups
+from aetia.store.rollups import rollup_of
 from aetia.store.segments import mapped, sync_folder
 
 HOUR_NS = 3600 * 10**9
@@ -85,15 +87,25 @@ def compact(job: CompactJob) -> Done:
             problems += [problem] if problem else []
     outputs: list[Output] = []
     rows: dict[Signal, int] = {}
-    for signal, by_hour in hours.items():
-        bounded = by_hour.bounded(job.most_hours, receipt_hour)
-        by_hour.tables = {}
-        for hour in sorted(bounded):
-            table = sorted_by_time(pa.concat_tables(bounded.pop(hour)).unify_dictionaries())
-            rows[signal] = rows.get(signal, 0) + table.num_rows
-            outputs.append(_write(job, signal, hour_folder(hour), [table], received_ns // 10**9))
+    with _rollups(job) as rollups:
+        for signal, by_hour in hours.items():
+            bounded = by_hour.bounded(job.most_hours, receipt_hour)
+            by_hour.tables = {}
+            for hour in sorted(bounded):
+                table = sorted_by_time(pa.concat_tables(bounded.pop(hour)).unify_dictionaries())
+                rows[signal] = rows.get(signal, 0) + table.num_rows
+                outputs.append(output := _write(job, signal, hour_folder(hour), [table], received_ns // 10**9))
+                if signal == "spans" and job.roll_up:
+                    rollups.make(Path(job.folder, output.scratch), Path(job.folder, output.final), rows=table)
     sync_folder(Path(job.folder, job.scratch))
-    return Done(outputs=tuple(outputs), rows=rows, problems=tuple(problems))
+    return Done(
+        outputs=tuple(outputs), rows=rows, problems=tuple(problems), rollup_cpu_s=rollups.cpu_s,
+        unrolled=rollups.problem,
+    )  # fmt: skip
+
+
+def _rollups(job: Job) -> Rollups:
+    return Rollups(Path(job.folder), Path(job.folder, job.scratch), job.rolled)
 
 
 def _stored_once(records: Sequence[Record], skipped: frozenset[int]) -> list[Record]:
@@ -139,8 +151,26 @@ def merge(job: MergeJob) -> Done:
     folder = Path(job.folder)
     tables = _checked(merged_tables([folder / part for part in job.parts], job.starts), job)
     output = _write(job, job.signal, job.hour, tables, job.received_s)
+    rows: dict[Signal, int] = {job.signal: int(output.final.split("_")[3])}
+    if job.signal != "spans":
+        sync_folder(folder / job.scratch)
+        return Done(outputs=(output,), rows=rows)
+    with _rollups(job) as rollups:
+        merged = [Path(part).stem for part in job.parts]
+        rollups.make(folder / output.scratch, folder / output.final, merged=merged)
     sync_folder(folder / job.scratch)
-    return Done(outputs=(output,), rows={job.signal: int(output.final.split("_")[3])})
+    return Done(outputs=(output,), rows=rows, rollup_cpu_s=rollups.cpu_s, unrolled=rollups.problem)
+
+
+def roll_up(job: RollUpJob) -> Done:
+    """The rollup of a part that has none, in the scratch folder; the part stays as it is. Raises OSError."""
+    folder = Path(job.folder)
+    place = folder / job.part
+    output = Output("spans", str(Path(job.scratch, place.name)), job.part)
+    with _rollups(job) as rollups:
+        rollups.make(place, place, out=rollup_of(folder / output.scratch))
+    sync_folder(folder / job.scratch)
+    return Done(outputs=(output,), rows={}, rollup_cpu_s=rollups.cpu_s, unrolled=rollups.problem)
 
 
 def _checked(tables: Iterator[pa.Table], job: MergeJob) -> Iterator[pa.Table]:

@@ -12,13 +12,21 @@ from typing import Literal
 from aetia.model.stored import SIGNALS, Signal
 from aetia.model.tables import Telemetry
 from aetia.model.window import Window
-from aetia.store import _duck_cohorts, _duck_edges, _duck_lines, _duck_points, _duck_red, _duck_traces, _duck_window
+from aetia.store import (
+    _duck_cohorts,
+    _duck_edges,
+    _duck_lines,
+    _duck_points,
+    _duck_red,
+    _duck_traces,
+    _duck_values,
+    _duck_window,
+)
 from aetia.store._duck_engine import Engine
 from aetia.store._duck_question import Answer, Question, Reading, ask
-from aetia.store._duck_rollups import Rollups
 from aetia.store.backend import (
+    MOST_LINES,
     Aggregate,
-    BodyRow,
     ChangeRow,
     Cohorts,
     EdgeRow,
@@ -32,6 +40,7 @@ from aetia.store.backend import (
     Selection,
     Series,
     ServiceRow,
+    Shapes,
     Spans,
     Text,
     TraceOrder,
@@ -42,37 +51,22 @@ from aetia.store.backend import (
 class DuckBackend:
     """`Backend` on a store that gives snapshots. Safe to use from several threads; close it before the store.
 
-    `cache` is a file that may be deleted while nothing runs; without one everything is in memory. `folders` hold the
-    part files, by default the folder of the cache. With `background` a thread counts part files as they come, which
-    makes questions about many spans fast; the answers do not depend on it.
+    `folder` is where the part files lie. `scratch` is a folder for what a question cannot keep in memory, which is made
+    where it is missing; without one such a question fails. Parts that have a rollup (`store.rollups`) are answered for
+    faster; the answers do not depend on it.
     """
 
-    def __init__(
-        self, store: Reading, cache: Path | None = None, *, folders: Sequence[Path] = (), background: bool = True
-    ) -> None:
+    def __init__(self, store: Reading, folder: Path, scratch: Path | None = None) -> None:
         self._store = store
-        self._engine = Engine(cache, folders or ([cache.parent] if cache else []))
-        self._rollups = Rollups(self._engine, store)
-        if background:
-            self._rollups.start()
+        self._engine = Engine(scratch, [folder])
 
     def close(self) -> None:
-        self._rollups.close()
         self._engine.close()
-
-    def catch_up(self) -> int:
-        """Count all part files that are not counted yet, now; how many there were. Without it, and without
-        `background`, answers are the same and slower."""
-        return self._rollups.catch_up()
-
-    def uncounted(self) -> int:
-        """How many part files of spans wait to be counted."""
-        return self._rollups.waiting()
 
     def _ask(
         self, window: Window | None, signals: Sequence[Signal], answer: Callable[[Question], Answer]
     ) -> Answer:  # fmt: skip
-        return ask(self._engine, self._store, window, signals, answer, self._rollups.ready)
+        return ask(self._engine, self._store, window, signals, answer)
 
     def extents(self) -> tuple[Extent, ...]:
         return self._ask(None, SIGNALS, _duck_window.extents)
@@ -109,13 +103,14 @@ class DuckBackend:
     def logs(self, window: Window, *, filters: Sequence[Filter] = (), limit: int = 100, cursor: str = "") -> Logs:
         return self._ask(window, ("logs",), lambda question: _duck_lines.logs(question, window, filters, limit, cursor))
 
-    def bodies(
-        self, window: Window, before: Window | None = None, *, service: Text = None, limit: int = 10_000
-    ) -> tuple[BodyRow, ...]:
-        both = window if before is None else Window(
-            min(window.start_ns, before.start_ns), max(window.end_ns, before.end_ns)
-        )  # fmt: skip
-        return self._ask(both, ("logs",), lambda question: _duck_lines.bodies(question, window, before, service, limit))
+    def shapes(
+        self, window: Window, step_ns: int, *, service: Text = None, limit: int = 10_000, most_lines: int = MOST_LINES
+    ) -> Shapes:
+        return self._ask(
+            window,
+            ("logs",),
+            lambda question: _duck_lines.shapes(question, window, step_ns, service, limit, most_lines),
+        )
 
     def metric_names(self, window: Window, *, service: Text = None, limit: int = 500) -> tuple[MetricRow, ...]:
         return self._ask(
@@ -150,6 +145,13 @@ class DuckBackend:
     ) -> tuple[str, ...]:
         return self._ask(
             window, (signal,), lambda question: _duck_lines.attribute_keys(question, window, signal, limit)
+        )
+
+    def attribute_values(
+        self, window: Window, key: str, signal: Literal["spans", "logs"] = "spans", limit: int = 100
+    ) -> tuple[str, ...]:
+        return self._ask(
+            window, (signal,), lambda question: _duck_values.attribute_values(question, window, key, signal, limit)
         )
 
     def telemetry(self, window: Window, *, most_spans: int = 1_000_000) -> Telemetry:

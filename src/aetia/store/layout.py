@@ -11,11 +11,15 @@ import msgspec
 
 from aetia.model.errors import StoreCorrupt, StoreError
 from aetia.model.stored import SCHEMA_VERSION, SIGNALS, Signal
-from aetia.store.catalog import Part, part_of
+from aetia.store.catalog import PART_SUFFIX, Part, part_of
+from aetia.store.rollups import SUFFIX, is_rollup
 from aetia.store.segments import write_durably
 
 PARQUET_MAGIC = b"PAR1"
 _LEAST_PARQUET_BYTES = 12
+SCRATCH = "tmp"
+SPILL = f"{SCRATCH}/questions"
+"""What questions cannot keep in memory."""
 
 
 class _Identity(msgspec.Struct, frozen=True):
@@ -36,7 +40,7 @@ class Layout:
         self.folder = folder
         self.journal = folder / "journal"
         self.commits = folder / "commits"
-        self.scratch = folder / "tmp"
+        self.scratch = folder / SCRATCH
         self.damaged = folder / "damaged"
         self.identity = folder / "store.json"
 
@@ -79,13 +83,25 @@ class Layout:
         write_durably(self.identity, msgspec.json.encode(_Identity(version, time.time())))
 
     def part_files(self) -> Iterator[tuple[Signal, Path, int, Part | None]]:
-        """Every file below the folders of the signals: signal, path, bytes, and the part where the name is ours."""
+        """Every file below the folders of the signals but rollups: signal, path, bytes, and the part where the name is
+        ours."""
+        for signal, path in self._files():
+            if not is_rollup(path):
+                size = path.stat().st_size
+                part = part_of(signal, path, size)
+                yield signal, path, size, part.with_rollup() if part is not None and signal == "spans" else part
+
+    def stray_rollups(self) -> Iterator[Path]:
+        """Rollups of another version, and of parts that are gone."""
+        for _, path in self._files():
+            if is_rollup(path) and not (path.suffix == SUFFIX and path.with_suffix(PART_SUFFIX).exists()):
+                yield path
+
+    def _files(self) -> Iterator[tuple[Signal, Path]]:
         for signal in SIGNALS:
             for folder, _, names in os.walk(self.signal(signal)):
                 for name in sorted(names):
-                    path = Path(folder, name)
-                    size = path.stat().st_size
-                    yield signal, path, size, part_of(signal, path, size)
+                    yield signal, Path(folder, name)
 
 
 def has_footer(path: Path) -> bool:

@@ -1,5 +1,5 @@
-"""What the store does by itself: compaction of closed segments, merging of small parts, retention. One thread, one
-worker process, one step at a time; nothing here is on the way of a request."""
+"""What the store does by itself: compaction of closed segments, merging of small parts, rollups where they are missing,
+retention. One thread, one worker process, one step at a time; nothing here is on the way of a request."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ import shutil
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
+import msgspec
+
+from aetia.model.patience import given_up, stopping
 from aetia.store import commits
+from aetia.store._duck_sql import REACH_NS
 from aetia.store.catalog import Catalog, Part
 from aetia.store.commits import Commit
 from aetia.store.hot import HotSegment
-from aetia.store.jobs import CompactJob, Done, Failed, MergeJob
+from aetia.store.jobs import CompactJob, Done, Failed, MergeJob, RollUpJob
 from aetia.store.layout import Layout
 from aetia.store.merging import next_merge
-from aetia.store.process import InProcess, WorkerProcess
 from aetia.store.retention import expired, remove_empty_folders, remove_old_digests
+from aetia.store.rollups import rollup_of
 from aetia.store.seen import SUFFIX as IDS_SUFFIX
 from aetia.store.seen import write_entries
+from aetia.store.segments import sync_folder
 from aetia.store.settings import Settings
+from aetia.store.tending import InProcess, InThread
 
 _ATTEMPTS = 3
 """After so many failures a segment is compacted without its attributes, and kept aside."""
@@ -35,7 +42,7 @@ class Maintenance:
         self._settings = settings
         self._catalog = catalog
         self._next_job = next_job
-        self._worker = WorkerProcess() if settings.worker_process else InProcess()
+        self._worker = InProcess() if settings.worker_process else InThread()
         self._changed = threading.Condition()
         self._stopping = False
         self._asked = 0
@@ -48,10 +55,12 @@ class Maintenance:
         self._stuck: tuple[Commit, list[Part], HotSegment | None] | None = None
         self._held: set[int] = set()
         """Numbers of merges whose inputs are still read by somebody."""
+        self._without: set[Path] = set()
+        """Parts whose rollup cannot be made; they are read as rows."""
         self.failure = ""
         """Why the last job failed, until one succeeds."""
-        self.cpu_s = {"compact": 0.0, "merge": 0.0}
-        self.rows = {"compact": 0, "merge": 0}
+        self.cpu_s = {"compact": 0.0, "merge": 0.0, "roll_up": 0.0}
+        self.rows = {"compact": 0, "merge": 0, "roll_up": 0}
         self._thread = threading.Thread(target=self._run, name="aetia-maintenance", daemon=True)
         self._thread.start()
 
@@ -65,12 +74,12 @@ class Maintenance:
 
     def drain(self, timeout_s: float) -> bool:
         """Compact what is closed and merge what should be merged now; whether it was done in time."""
-        with self._changed:
+        with stopping(self.wake), self._changed:
             self._asked += 1
             ticket = self._asked
             self._paused_until = 0.0
             self._changed.notify_all()
-            return self._changed.wait_for(lambda: self._answered >= ticket or self._stopping, timeout_s)
+            return self._changed.wait_for(lambda: self._answered >= ticket or self._stopping or given_up(), timeout_s)
 
     def retain(self, now_ns: int, timeout_s: float) -> list[Part]:
         """Drop the parts that are too old or too many by that time; returns them."""
@@ -84,9 +93,8 @@ class Maintenance:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        self._worker.stop()
+        self._worker.close()
         self._thread.join()
-        self._worker.release()
 
     # ---- the thread -----------------------------------------------------------------------------------------
 
@@ -128,7 +136,10 @@ class Maintenance:
         if segment is not None:
             return self._compact(segment)
         found = next_merge(self._catalog.parts(), self._held, self._settings, time.time(), eager=asked)
-        return self._merge(found) if found else False
+        if found:
+            return self._merge(found)
+        lacking = [part for part in self._catalog.parts("spans") if not part.rollup and part.path not in self._without]
+        return self._roll_up(lacking[-1]) if lacking else False
 
     def _failed(self, why: str) -> None:
         self.failure = why
@@ -137,8 +148,19 @@ class Maintenance:
 
     def _succeeded(self, kind: str, done: Done) -> None:
         self.failure, self._pause_s = "", _FIRST_PAUSE_S
-        self.cpu_s[kind] += done.cpu_s
+        self.cpu_s[kind] += done.cpu_s - done.rollup_cpu_s
         self.rows[kind] += sum(done.rows.values())
+        self.cpu_s["roll_up"] += done.rollup_cpu_s
+        self.rows["roll_up"] += done.rows.get("spans", 0)
+
+    def _rolled_near(self, start_ns: int, end_ns: int, *, but: str = "") -> tuple[str, ...]:
+        """The parts with a rollup whose spans may call, or be called by, those of that time."""
+        return tuple(
+            name
+            for part in self._catalog.parts("spans")
+            if part.rollup and part.start_ns - REACH_NS < end_ns and start_ns - REACH_NS < part.end_ns
+            if (name := str(part.path.relative_to(self._layout.folder))) != but
+        )
 
     # ---- compaction -----------------------------------------------------------------------------------------
 
@@ -150,6 +172,7 @@ class Maintenance:
             segment=name, length=segment.file.length, skipped=tuple(segment.skipped),
             full=segment.attempts < _ATTEMPTS, row_group_rows=self._settings.row_group_rows,
             most_hours=self._settings.most_hours, limits=self._settings.limits,
+            rolled=self._rolled_near(*_reach(segment)), roll_up=not segment.attempts,
         )  # fmt: skip
         answer = self._worker.run(job)
         if isinstance(answer, Failed):
@@ -194,6 +217,8 @@ class Maintenance:
             number=number, folder=str(self._layout.folder), scratch=f"{self._layout.scratch.name}/{number:08d}",
             signal=first.signal, hour=first.hour, parts=names, starts=tuple(part.start_ns for part in found),
             received_s=max(part.received_s for part in found), row_group_rows=self._settings.row_group_rows,
+            rolled=() if first.signal != "spans" else
+            self._rolled_near(min(part.start_ns for part in found), max(part.end_ns for part in found)),
         )  # fmt: skip
         answer = self._worker.run(job)
         if isinstance(answer, Failed):
@@ -208,6 +233,33 @@ class Maintenance:
         self._commit(commit, found, None)
         self._succeeded("merge", answer)
         return True
+
+    # ---- rollups --------------------------------------------------------------------------------------------
+
+    def _roll_up(self, part: Part) -> bool:
+        """Make the rollup of a part that has none; a part for which that fails goes without."""
+        name = str(part.path.relative_to(self._layout.folder))
+        scratch = f"{self._layout.scratch.name}/{self._number():08d}"
+        rolled = self._rolled_near(part.start_ns, part.end_ns, but=name)
+        job = RollUpJob(folder=str(self._layout.folder), scratch=scratch, part=name, rolled=rolled)
+        answer = self._worker.run(job)
+        try:
+            made = rollup_of(self._layout.folder / scratch / part.path.name)
+            if isinstance(answer, Failed) or not made.exists():
+                if not self._stopping:
+                    failed = isinstance(answer, Failed)
+                    self._without |= set() if failed and answer.errno else {part.path}
+                    problem = answer.problem if isinstance(answer, Failed) else answer.unrolled
+                    self._failed(f"{name} could not be rolled up and is read as rows: {problem}")
+                return False
+            made.rename(rollup_of(part.path))
+            sync_folder(part.path.parent)
+            self._catalog.set_rollup(part.path, usable=True)
+            done = msgspec.structs.replace(answer, rows={"spans": part.rows})
+            self._succeeded("roll_up", done)
+            return True
+        finally:
+            self._drop_scratch(scratch)
 
     # ---- commits --------------------------------------------------------------------------------------------
 
@@ -255,3 +307,9 @@ class Maintenance:
         remove_empty_folders(self._layout)
         remove_old_digests(self._layout, self._settings, now_ns)
         return dropped
+
+
+def _reach(segment: HotSegment) -> tuple[int, int]:
+    """The times `[start_ns, end_ns)` of the spans of a segment."""
+    chunks = segment.chunks["spans"]
+    return min((one.start_ns for one in chunks), default=0), max((one.end_ns for one in chunks), default=0)

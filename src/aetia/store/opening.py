@@ -27,7 +27,7 @@ def open_store(place: str | Path) -> Generator[Backend]:
     from aetia.store.store import Store
 
     with Store.open(Path(place), read_only=True) as store:
-        backend = DuckBackend(store, None)
+        backend = DuckBackend(store, Path(place))
         try:
             yield backend
         finally:

@@ -1,4 +1,5 @@
-"""How the store writes and reads its Parquet files: sorted by time, zstd, checksums, a Bloom filter on trace ids."""
+"""How the store writes and reads its Parquet files: sorted by time, zstd, checksums, a Bloom filter on trace ids, and
+an index of the values of attributes (`store.value_index`)."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from aetia.model.stored import STORED, Signal
+from aetia.store.value_index import Builder
 
 pc: Any = pyarrow.compute
 pq: Any = pyarrow.parquet
@@ -38,7 +40,9 @@ class PartWriter:
         self._row_group_rows = row_group_rows
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
-        self._writer: Any = pq.ParquetWriter(path, self._schema, **_options(signal, row_group_rows))
+        self._values = Builder() if pa.types.is_map(self._schema.field("attributes").type) else None
+        self._file: Any = pa.OSFile(str(path), "wb")
+        self._writer: Any = pq.ParquetWriter(self._file, self._schema, **_options(signal, row_group_rows))
 
     def write(self, table: pa.Table) -> None:
         """Rows in the order of their times, none before those that came already."""
@@ -52,18 +56,29 @@ class PartWriter:
         self._pending.append(table)
         self._pending_rows += table.num_rows
         if self._pending_rows >= self._row_group_rows:
-            self._flush()
+            self._flush(self._pending_rows // self._row_group_rows * self._row_group_rows)
 
-    def _flush(self) -> None:
-        if self._pending:
-            table = pa.concat_tables(self._pending).unify_dictionaries()
-            self._writer.write_table(table, row_group_size=self._row_group_rows)
-            self._pending, self._pending_rows = [], 0
+    def _flush(self, rows: int) -> None:
+        """Write so many of the rows that wait."""
+        table = pa.concat_tables(self._pending).unify_dictionaries()
+        for first in range(0, rows, self._row_group_rows):
+            group = table.slice(first, min(self._row_group_rows, rows - first))
+            began = self._file.tell()
+            self._writer.write_table(group, row_group_size=self._row_group_rows)
+            if self._values is not None:
+                self._values.add(group, self._file.tell() - began)
+        self._pending, self._pending_rows = [table.slice(rows)], table.num_rows - rows
 
     def close(self) -> None:
         """Complete the file and make it durable. Raises OSError."""
-        self._flush()
+        if self._pending_rows:
+            self._flush(self._pending_rows)
+        if self._values is not None:
+            block, metadata = self._values.block(self._file.tell())
+            self._file.write(block)
+            self._writer.add_key_value_metadata(metadata)
         self._writer.close()
+        self._file.close()
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -91,10 +106,16 @@ def _options(signal: Signal, row_group_rows: int) -> dict[str, Any]:
         "write_page_checksum": True,
         "sorting_columns": [pq.SortingColumn(names.index("time"))],
     }
-    if "trace_id" in names and _takes_bloom_filters():
-        ndv = max(row_group_rows // _SPANS_OF_A_TRACE, 1)
-        options["bloom_filter_options"] = {"trace_id": {"ndv": ndv, "fpp": _FALSE_POSITIVES}}
+    if "trace_id" in names:
+        options |= bloom_filter("trace_id", max(row_group_rows // _SPANS_OF_A_TRACE, 1))
     return options
+
+
+def bloom_filter(column: str, distinct: int) -> dict[str, Any]:
+    """Options of a writer for a Bloom filter on a column with so many values in a row group, where it can write one."""
+    if not _takes_bloom_filters():
+        return {}
+    return {"bloom_filter_options": {column: {"ndv": distinct, "fpp": _FALSE_POSITIVES}}}
 
 
 def sorted_by_time(table: pa.Table) -> pa.Table:

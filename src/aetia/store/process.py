@@ -1,106 +1,145 @@
-"""The store's side of the worker process: started when there is something to do, and again when it died."""
+"""A worker process as its owner sees it: one job at a time, with a time limit, started again when it has died.
+
+A job is one line to the worker's stdin, its answer one or more lines from its stdout. A worker holds nothing that
+matters, so it is ended by killing it; it ends by itself when its stdin does, because its owner is gone.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
-import msgspec
+from aetia.model.errors import WorkerLost
+from aetia.model.patience import go_on, stopping
 
-from aetia.store.jobs import Answer, Failed, Job
-from aetia.store.worker import run
-
-_answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
-_encode: Any = msgspec.json.encode
-_JOBS_OF_A_PROCESS = 500
-"""A long life would keep whatever the libraries leak."""
-
-
-class InProcess:
-    """The same in the thread that asks, where a second process is not wanted; requests then share its processor."""
-
-    pid: int | None = None
-
-    def run(self, job: Job) -> Answer:
-        return run(job)
-
-    def stop(self) -> None: ...
-
-    def release(self) -> None: ...
+T = TypeVar("T")
+_TURN_S = 0.1
+"""Between two looks whether whoever asked still waits for a turn."""
+_CLOSE_S = 5.0
+"""How long `close` waits for the job under way to notice that its process is gone."""
 
 
 class WorkerProcess:
-    """One process, one job at a time. `run` is called by one thread, `stop` by any."""
+    """Runs jobs in `python -m module`. Thread-safe: jobs wait for one another, lines beside a job do not wait.
 
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+    After `most_jobs` the process is replaced, because a long life would keep whatever the libraries leak.
+    """
+
+    def __init__(self, module: str, *, most_jobs: int = 0) -> None:
+        self._module, self._most_jobs = module, most_jobs
+        self._turn = threading.Lock()
+        self._pipe = threading.Lock()
+        self._life = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
         self._jobs = 0
-        self._stopped = False
-        self._lock = threading.Lock()
-
-    def run(self, job: Job) -> Answer:
-        """Do a job and wait for it. A process that dies is replaced once; the second death is the answer."""
-        return self._try(job) or self._try(job) or Failed(problem="the worker process ended twice")
-
-    def _try(self, job: Job) -> Answer | None:
-        """The answer, or None when the process died."""
-        process = self._ready()
-        if process is None:
-            return Failed(problem="the store is closing")
-        assert process.stdin is not None and process.stdout is not None
-        try:
-            process.stdin.write(_encode(job) + b"\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except (OSError, ValueError):
-            line = b""
-        if not line:
-            self._end(process)
-            return None
-        self._jobs += 1
-        if self._jobs >= _JOBS_OF_A_PROCESS:
-            self._end(process)
-        return _answers.decode(line)
-
-    def _ready(self) -> subprocess.Popen[bytes] | None:
-        with self._lock:
-            if self._stopped:
-                return None
-            if self._process is not None and self._process.poll() is not None:
-                self._end(self._process)
-                self._process = None
-            if self._process is None:
-                command = [sys.executable, "-m", "aetia.store.worker"]
-                self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-                self._jobs = 0
-            return self._process
-
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """End the process; it holds nothing that matters."""
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except OSError:
-                    continue  # what waited in the pipe goes with the process
+        self._closed = False
 
     @property
     def pid(self) -> int | None:
-        process = self._process
-        return None if process is None or process.poll() is not None else process.pid
+        """Of the process, where one runs."""
+        child = self._child
+        return child.pid if child is not None and child.poll() is None else None
 
-    def stop(self) -> None:
-        """End the process, also in the middle of a job, whose `run` then answers that it failed."""
-        with self._lock:
-            self._stopped = True
-            if self._process is not None and self._process.poll() is None:
-                self._process.kill()
+    def run(self, job: bytes, read: Callable[[bytes], T | None], *, timeout_s: float) -> T:
+        """Do a job: a line without its end. `read` is given every line of the answer and returns the result with the
+        last one, before that None; what it raises ends the job.
 
-    def release(self) -> None:
-        """After `stop`, from the thread that runs jobs: leave no pipe open."""
-        if self._process is not None:
-            self._end(self._process)
+        Raises WorkerLost when the process died, took longer than `timeout_s` or was closed, GivenUp when nobody waits
+        for the answer any more.
+        """
+        while not self._turn.acquire(timeout=_TURN_S):
+            go_on()
+        try:
+            return self._run(job, read, timeout_s)
+        finally:
+            self._turn.release()
+
+    def beside(self, line: bytes) -> bool:
+        """Pass a line to the job under way, which does not answer it; False where none is."""
+        child = self._child
+        if child is None or not self._turn.locked():
+            return False
+        try:
+            self._send(child, line)
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def close(self) -> None:
+        """End the process; a job under way, and every later one, raises WorkerLost."""
+        with self._life:
+            self._closed = True
+            if self._child is not None:
+                self._child.kill()
+        if self._turn.acquire(timeout=_CLOSE_S):  # the job under way still reads from the pipes
+            self._end()
+            self._turn.release()
+
+    def _run(self, job: bytes, read: Callable[[bytes], T | None], timeout_s: float) -> T:
+        child = self._started()
+        late = threading.Event()
+        watch = threading.Timer(timeout_s, lambda: (late.set(), child.kill()))
+        watch.daemon = True
+        watch.start()
+        try:
+            with stopping(child.kill):
+                return self._answer(child, job, read)
+        except (OSError, EOFError, ValueError) as error:  # ValueError: what came was no answer
+            self._end()
+            go_on()
+            if self._closed:
+                raise WorkerLost("is shutting down; ask again when it is back", closed=True) from None
+            why = f"took longer than {timeout_s:g} s" if late.is_set() else "ended unexpectedly"
+            raise WorkerLost(f"{why}; it is started again for the next job") from error
+        finally:
+            watch.cancel()
+            self._jobs += 1
+            if late.is_set() or 0 < self._most_jobs <= self._jobs:
+                self._end()
+
+    def _answer(self, child: subprocess.Popen[bytes], job: bytes, read: Callable[[bytes], T | None]) -> T:
+        self._send(child, job)
+        while True:
+            line = child.stdout.readline() if child.stdout is not None else b""
+            if not line.endswith(b"\n"):
+                raise EOFError
+            found = read(line)
+            if found is not None:
+                return found
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        with self._life:
+            if self._closed:
+                raise WorkerLost("is shutting down; ask again when it is back", closed=True)
+            if self._child is not None and self._child.poll() is not None:
+                self._end()
+            if self._child is None:
+                self._child = subprocess.Popen(
+                    [sys.executable, "-m", self._module], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                )
+                self._jobs = 0
+            return self._child
+
+    def _send(self, child: subprocess.Popen[bytes], line: bytes) -> None:
+        with self._pipe:
+            if child.stdin is None:
+                raise OSError
+            child.stdin.write(line + b"\n")
+            child.stdin.flush()
+
+    def _end(self) -> None:
+        """Whoever has the turn ends the process and closes the pipes."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.kill()
+        child.wait()
+        for stream in (child.stdin, child.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except OSError:
+                    continue  # what waited in the pipe goes with the process

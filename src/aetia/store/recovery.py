@@ -48,6 +48,7 @@ def recover(layout: Layout, settings: Settings, *, writable: bool) -> Recovered:
             for commit in pending:
                 commits.finish(layout, commit)
             _empty(layout.scratch)
+            _remove_leftovers(layout)
         hidden = frozenset[Path]() if writable else _view(layout, catalog, pending)
         _list_parts(layout, out, hidden)
         out.next_job = max([out.next_job, *(commit.number + 1 for commit in pending)])
@@ -55,6 +56,13 @@ def recover(layout: Layout, settings: Settings, *, writable: bool) -> Recovered:
     except OSError as error:
         raise StoreError(f"{layout.folder} cannot be read: {error}; check the disk and the rights.") from error
     return out
+
+
+def _remove_leftovers(layout: Layout) -> None:
+    """Rollups that belong to nothing, and the database in which earlier versions kept them."""
+    for path in [*layout.stray_rollups(), *layout.folder.glob("cache.duckdb*")]:
+        path.unlink(missing_ok=True)
+    shutil.rmtree(layout.folder / "cache.tmp", ignore_errors=True)
 
 
 def _empty(folder: Path) -> None:
@@ -89,6 +97,8 @@ def _list_parts(layout: Layout, out: Recovered, hidden: frozenset[Path]) -> None
     for part in found:
         if not has_footer(part.path):
             out.catalog.exclude(part.path, "no complete Parquet file")
+        elif part.rollup is not None and not has_footer(part.rollup):
+            out.catalog.set_rollup(part.path, usable=False)
 
 
 # ---- the journal --------------------------------------------------------------------------------------------

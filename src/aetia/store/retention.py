@@ -35,13 +35,13 @@ def expired(parts: Sequence[Part], held: Collection[int], settings: Settings, no
 
 def _trim(parts: Sequence[Part], limit: int, held: Collection[int], chosen: dict[Path, Part]) -> None:
     """Choose further parts, from the front, until the rest is within the limit."""
-    size = sum(part.bytes for part in parts if part.path not in chosen)
+    size = sum(part.bytes + part.rollup_bytes for part in parts if part.path not in chosen)
     for part in parts:
         if size <= limit:
             return
         if part.path not in chosen and part.number not in held:
             chosen[part.path] = part
-            size -= part.bytes
+            size -= part.bytes + part.rollup_bytes
 
 
 def remove_empty_folders(layout: Layout) -> None:

@@ -36,7 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether segments are compacted and parts merged in the background."""
     worker_process: bool = True
     """Whether that happens in a process of its own, so that requests need not wait for it."""
-    row_group_rows: int = 100_000
+    row_group_rows: int = 32_768
     part_rows: int = 1_500_000
     part_bytes: int = 128 * MIB
     """Parts of one hour are merged up to this many rows or bytes."""

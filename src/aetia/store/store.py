@@ -174,7 +174,8 @@ class Store:
 
         Never blocks. The future ends when the rows are durable and can be queried; it fails with IngestError for a
         body that cannot be parsed, StoreFull or StoreError when the disk refuses. Raises StoreFull at once when the
-        queue or the disk is full, StoreError when the store is closed or open for reading.
+        queue or the disk is full, StoreError when the store is closed or open for reading, UsageError for a body that
+        is larger than the queue.
         """
         return self._writing().append(signal, "changes" if signal == "changes" else "protobuf", body)
 
@@ -237,7 +238,7 @@ class Store:
             rows=hot + sum(part.rows for part in parts),
             hot_rows=hot,
             parts=len(parts),
-            bytes=sum(part.bytes for part in parts),
+            bytes=sum(part.bytes + part.rollup_bytes for part in parts),
             oldest_ns=min((start for start, _ in ranges), default=None),
             newest_ns=max((end - 1 for _, end in ranges), default=None),
         )

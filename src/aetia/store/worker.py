@@ -19,7 +19,7 @@ from typing import NoReturn
 
 import msgspec
 
-from aetia.store.jobs import Answer, CompactJob, Failed, Job
+from aetia.store.jobs import Answer, CompactJob, Failed, Job, MergeJob
 
 _NICE = 5
 
@@ -47,13 +47,16 @@ def _read(jobs: queue.SimpleQueue[Job]) -> None:
 
 def run(job: Job) -> Answer:
     """Do a job. Whatever fails is an answer, and leaves nothing in the scratch folder."""
-    from aetia.store.compaction import BadPart, compact, merge
+    from aetia.store.compaction import BadPart, compact, merge, roll_up
 
     began = time.process_time()
     scratch = Path(job.folder, job.scratch)
     try:
         scratch.mkdir(parents=True, exist_ok=True)
-        done = compact(job) if isinstance(job, CompactJob) else merge(job)
+        if isinstance(job, CompactJob):
+            done = compact(job)
+        else:
+            done = merge(job) if isinstance(job, MergeJob) else roll_up(job)
         return msgspec.structs.replace(done, cpu_s=time.process_time() - began)
     except BadPart as error:
         failed = Failed(problem=str(error), bad_part=error.path)

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from aetia.model.errors import IngestError, StoreError, StoreFull
+from aetia.model.errors import IngestError, StoreError, StoreFull, UsageError
 from aetia.model.stored import Signal
 from aetia.store.catalog import Catalog
 from aetia.store.decoding import Batch, Decoder
@@ -96,7 +96,8 @@ class Writer:
     # ---- the callers' side --------------------------------------------------------------------------------
 
     def append(self, signal: Signal, kind: Kind, body: bytes) -> Future[Receipt]:
-        """Queue a request. Raises StoreFull when there is no room or the disk refuses, StoreError when closed."""
+        """Queue a request. Raises StoreFull when there is no room, StoreError when closed or the disk is
+        broken, UsageError for one that the queue can never hold."""
         waiting = self._queued_bytes + len(self._queue) * REQUEST_BYTES
         if self._catalog.hot_bytes() + waiting > self._settings.hot_bytes:
             raise StoreFull("Compaction is behind by more than the store may hold in memory; send again later.", 2.0)
@@ -109,7 +110,7 @@ class Writer:
                 raise self._refused()
             if self._queued_bytes + size > self._settings.queue_bytes:
                 if size > self._settings.queue_bytes:
-                    raise StoreError(f"A request of {len(body):,} bytes is larger than the queue; send smaller ones.")
+                    raise UsageError(f"A request of {len(body):,} bytes is larger than the queue; send smaller ones.")
                 raise StoreFull("The queue of the store is full; send again later.", 1.0)
             self._queue.append(item)
             self._queued_bytes += size
@@ -120,7 +121,7 @@ class Writer:
         assert self._refusal is not None
         message = str(self._refusal)
         if isinstance(self._refusal, StoreFull):
-            return StoreFull(message, max(self._refuse_until - time.monotonic(), 0.1))
+            return StoreFull(message, max(self._refuse_until - time.monotonic(), 0.1), full=self._refusal.full)
         return StoreError(message)
 
     @property
@@ -333,7 +334,9 @@ class Writer:
         why = os.strerror(error.errno).lower() if error.errno else str(error)
         message = f"{self._folder} cannot be written: {why}; what is stored is served"
         if error.errno in NO_SPACE:
-            problem: StoreError = StoreFull(f"{message}. Free space, or keep less (retention).", self._retry_s)
+            problem: StoreError = StoreFull(
+                f"{message}. Free space, or keep less (retention).", self._retry_s, full="disk"
+            )
         else:
             problem = StoreError(f"{message}. Mend the disk; the store tries again by itself.")
         with self._changed:
