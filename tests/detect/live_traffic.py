@@ -40,7 +40,10 @@ def spans(**columns: Sequence[object]) -> pa.Table:
     """A table in the promoted columns of the store; what is not given is null."""
     n = len(next(iter(columns.values())))
     fields = [SPANS.field(name) for name in PROMOTED["spans"]]
-    data = [pa.array(np.asarray(columns.get(f.name, [None] * n)).tolist(), f.type) for f in fields]
+    data = [
+        pa.array(np.asarray(columns[f.name]).tolist(), f.type) if f.name in columns else pa.nulls(n, f.type)
+        for f in fields
+    ]
     return pa.Table.from_arrays(data, schema=pa.schema(fields))
 
 

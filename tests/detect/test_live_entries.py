@@ -8,6 +8,7 @@ import pytest
 from live_traffic import SECOND, START, spans
 
 from aetia.detect._live_entries import EntryStream
+from aetia.detect._live_memory import Memory
 from aetia.lab.sim import Load, Scenario, make_system, simulate
 from aetia.model.tables import Telemetry
 from aetia.signals.view import Facts
@@ -102,3 +103,39 @@ def test_names_that_hold_ids_do_not_grow_without_bound() -> None:
         )  # fmt: skip
         assert len(stream.take(table, START + number * SECOND).entries) == 500
     assert len(stream.operations) <= 201
+
+
+def test_spans_that_there_is_no_room_for_are_decided_early_and_counted() -> None:
+    stream = EntryStream(grace_ns=30 * SECOND, short_grace_ns=10 * SECOND, keep_ns=300 * SECOND, most_waiting=50)
+    found = 0
+    for number in range(4):
+        ids = [f"{number}{k}" for k in range(40)]
+        lost = spans(
+            time=[START] * 40, trace_id=ids, span_id=ids, parent_span_id=["lost"] * 40, service=["shop"] * 40,
+            name=["GET /"] * 40, kind=["server"] * 40,
+        )  # fmt: skip
+        found += len(stream.take(lost, START + number * 5 * SECOND).entries)
+        assert stream.waiting <= 50
+    assert found == 120 and stream.hurried == 120 and stream.waiting == 40
+
+
+def test_a_span_whose_trace_has_a_top_waits_for_another_one_only_shortly() -> None:
+    stream = EntryStream(grace_ns=30 * SECOND, short_grace_ns=10 * SECOND, keep_ns=300 * SECOND)
+    tree = spans(
+        time=[START] * 2, trace_id=["t"] * 2, span_id=["1", "2"], parent_span_id=[None, "1"], service=["web", "db"],
+        name=["GET /", "query"], kind=["server"] * 2,
+    )  # fmt: skip
+    assert len(stream.take(tree, START).entries) == 1 and stream.waiting == 1
+    assert len(stream.take(tree.slice(0, 0), START + 10 * SECOND).entries) == 0 and stream.waiting == 0
+
+
+def test_a_full_memory_forgets_the_oldest_keys_and_not_all() -> None:
+    memory = Memory(300 * SECOND, most=600)
+    for number in range(20):
+        keys = np.arange(1 + number * 60, 61 + number * 60, dtype=np.uint64)
+        memory.add(START + number * SECOND, keys, np.full(60, number, np.int32))
+        assert 0 < len(memory) <= 600
+    latest = np.arange(20 * 60 - 450, 20 * 60, dtype=np.uint64)
+    assert (memory.find(latest) >= 0).all()
+    assert (memory.find(np.arange(1, 60, dtype=np.uint64)) < 0).all()
+    assert memory.find(latest[-1:], since_ns=START + 19 * SECOND).tolist() == [19]

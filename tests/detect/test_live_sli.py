@@ -174,8 +174,32 @@ def test_reads_objectives_and_says_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_a_queue_that_nobody_empties_is_bounded() -> None:
-    live = LiveSli(quick(most_queued=10))
     one = spans(time=[START] * 4, trace_id=["a"] * 4, span_id=list("abcd"), service=["s"] * 4, name=["n"] * 4)
-    for _ in range(5):
+    live = LiveSli(quick(queue_mib=0.002))
+    for _ in range(50):
         live.add(one)
-    assert live.stats().queued <= 10 and live.stats().dropped == 12
+    stats = live.stats()
+    assert 0 < stats.queued < 100 and stats.queued + stats.dropped == 200
+
+
+def test_what_ignored_services_send_is_no_sign_that_others_would_be_heard() -> None:
+    stream = Stream([replace(SHOP, rate=between(300, 420, 0.0, 20.0)), OTHER])
+    assert opened(watched(stream, 420, LiveSli(quick(ignore_services=("blog", "files"))))) == []
+    stream, live = (
+        Stream([replace(SHOP, rate=between(300, 420, 0.0, 20.0))]),
+        LiveSli(quick(ignore_services=("aetia",))),
+    )
+    own = pa.table({"service": ["aetia"]})
+    for _, candidates in watched(stream, 420, live):
+        live.alive(own)
+        assert candidates == ()
+
+
+def test_learns_from_stored_spans_and_judges_at_once() -> None:
+    stream = Stream([replace(SHOP, failed=between(300, 400, 0.4, 0.002)), OTHER])
+    stored = [stream.tick(float(t)) for t in range(5, 301, 5)]
+    live = LiveSli(quick())
+    live.learn(iter(stored), START + 300 * SECOND)
+    assert live.stats().requests == sum(table.num_rows for table in stored) // 2
+    [(at, first)] = opened(watched(stream, 40, live, since=300))
+    assert 300 < at <= 330 and [b.sli for b in first.breaches] == ["success"]

@@ -3,7 +3,9 @@ later or never.
 
 A span without a parent decides at once. One with a parent waits for the top of its trace, as long as `grace_ns`: a
 trace whose top never comes is entered at its earliest span whose parent is missing. Operations that are nearly
-always entered so (an ingress that sends no telemetry stands before them) wait only `short_grace_ns`.
+always entered so (an ingress that sends no telemetry stands before them) wait only `short_grace_ns`, as does a span
+whose trace has a top, in case another one comes that is a call from outside. Where more wait than there is room for,
+those that came first are decided by what is known then.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from aetia.signals.frames import I8, I32, I64, KIND_CLIENT, KIND_CONSUMER, KIND_
 from aetia.signals.ids import U64, hash_ids, mix, no_parent
 from aetia.signals.links import TIME_LIMIT_NS, kind_codes, whole_numbers
 from aetia.signals.names import column_of, encode
+from aetia.signals.rows_by_key import KeyIndex
 from aetia.signals.spans import MAX_DURATION_NS, errors_of, status_codes
 
 COLUMNS = (
@@ -28,10 +31,11 @@ COLUMNS = (
 )  # fmt: skip
 ALONE, MIN_ALONE = 0.9, 30
 """Share of an operation's decided spans that entered without a top, and how many of them, for the short grace."""
-MOST_WAITING = 2_000_000
 REACH_ROWS = 20_000
 """Spans per tick from which it is learned which services the requests of an entry point reach."""
 ENTERED_AT_TOP, ENTERED_BELOW = 1, 2
+ROW_BYTES = 64
+"""Of one row of `Rows`, rounded up."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,6 +65,14 @@ class Rows:
     def together(cls, parts: list[Rows]) -> Rows:
         return Rows(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Rows)})
 
+    @classmethod
+    def none(cls) -> Rows:
+        code, time, key = np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.uint64)
+        return cls(
+            operation=code, service=code, source=code, start_ns=time, duration_ns=time, failed=np.zeros(0, np.bool_),
+            kind=np.zeros(0, np.int8), trace=key, key=key, above=key, arrived_ns=time,
+        )  # fmt: skip
+
 
 class Taken(NamedTuple):
     """What a batch of spans brought: entry requests, and the end of every span by the source that sent it."""
@@ -69,23 +81,38 @@ class Taken(NamedTuple):
     end_ns: I64
     source: I32
 
+    @classmethod
+    def together(cls, parts: list[Taken]) -> Taken:
+        return Taken(
+            Rows.together([part.entries for part in parts]),
+            np.concatenate([part.end_ns for part in parts]),
+            np.concatenate([part.source for part in parts]),
+        )
+
 
 class EntryStream:
-    """Turns batches of spans, in any order, into entry requests; each request once."""
+    """Turns batches of spans, in any order, into entry requests; each request once.
 
-    def __init__(self, *, grace_ns: int, short_grace_ns: int, keep_ns: int) -> None:
+    At most `most_waiting` spans wait; `hurried` counts those that could not wait as long as they should.
+    """
+
+    def __init__(self, *, grace_ns: int, short_grace_ns: int, keep_ns: int, most_waiting: int = 1_000_000) -> None:
         self.services, self.sources = Codes(), Codes()
         self.operations = Operations(self.services)
-        self.duplicates = 0
+        self.duplicates = self.hurried = 0
+        self._most_waiting = most_waiting
         self._grace_ns, self._short_ns = grace_ns, short_grace_ns
         self._outward, self._traces, self._counted = Memory(keep_ns), Memory(keep_ns), Memory(keep_ns)
-        self._waiting: Rows | None = None
+        self._waiting = Rows.none()
+        self._topped = np.zeros(0, np.bool_)
+        """Which of the waiting rows are of traces that have a top."""
+        self._taken_ns = 0
         self._alone = self._under = np.zeros(0, np.int64)
         self._reach: dict[int, set[int]] = {}
 
     @property
     def waiting(self) -> int:
-        return 0 if self._waiting is None else len(self._waiting)
+        return len(self._waiting)
 
     def reach(self, operation: int) -> set[int]:
         """Services (codes) that requests of an entry operation were seen to reach."""
@@ -102,12 +129,8 @@ class EntryStream:
         away = tops[outward[tops]]
         self._outward.add(now_ns, rows.key[away], rows.service[away])
         out.append(rows.take(proper & ~outward & (rows.kind != KIND_CONSUMER)))
-        inner = rows.take(~proper)
-        waiting = inner if self._waiting is None else Rows.together([self._waiting, inner])
-        probed, waiting = self._below_probes(waiting, now_ns)
-        orphans, waiting = self._orphans(waiting, now_ns)
-        self._waiting = waiting.take(slice_of_latest(len(waiting)))
-        entries = Rows.together([*out, probed, orphans])
+        out += self._decided(rows.take(~proper), now_ns)
+        entries = Rows.together(out)
         fresh = self._unseen(entries, now_ns)
         self._learn_reach(entries, rows)
         return Taken(entries.take(fresh), every, source)
@@ -149,43 +172,61 @@ class EntryStream:
         ]
         return np.array(made, np.int32)[inverse] if made else np.zeros(0, np.int32)
 
-    def _below_probes(self, rows: Rows, now_ns: int) -> tuple[Rows, Rows]:
-        """(entries below client tops of other services, rows that stay undecided). Rows of a trace whose top came
-        wait on only where they may be called by a client top that is still to come."""
-        top = self._outward.find(rows.above)
+    def _decided(self, inner: Rows, now_ns: int) -> list[Rows]:
+        """Entries among the spans with parents, those that waited and new ones: below client tops of other services,
+        and of traces whose top did not come. What is not decided waits on."""
+        known = len(self._waiting)
+        rows = Rows.together([self._waiting, inner])
+        self._waiting = Rows.none()
+        # What waited has been asked for before: only what came since can be new.
+        new, since = slice(known, None), self._taken_ns
+        top = np.concatenate([self._outward.find(rows.above[:known], since), self._outward.find(rows.above[new])])
+        whole = np.concatenate([self._topped, np.zeros(len(inner), np.bool_)])
+        whole[:known] |= self._traces.find(rows.trace[:known], since) >= 0
+        whole[new] = self._traces.find(rows.trace[new]) >= 0
+        self._taken_ns = now_ns
         probed = (top >= 0) & (top != rows.service)
-        whole = self._traces.find(rows.trace) >= 0
-        local = (rows.kind == KIND_CLIENT) | (rows.kind == KIND_PRODUCER) | (rows.kind == KIND_INTERNAL)
-        old = now_ns - rows.arrived_ns >= self._grace_ns
-        done = probed | (top >= 0) | (whole & (local | old))
-        # Counted when they arrive, so that each is counted once.
-        under = whole & ~probed & (rows.arrived_ns == now_ns)
+        under = np.flatnonzero((whole & ~probed)[new]) + known
         self._under = self._counts(self._under, rows.operation[under])
-        return rows.take(probed), rows.take(~done)
-
-    def _orphans(self, rows: Rows, now_ns: int) -> tuple[Rows, Rows]:
-        """(entries of traces whose top did not come in time, rows that stay undecided)."""
+        local = (rows.kind == KIND_CLIENT) | (rows.kind == KIND_PRODUCER) | (rows.kind == KIND_INTERNAL)
         age = now_ns - rows.arrived_ns
-        whole = self._traces.find(rows.trace) >= 0
-        ripe = ~whole & ((age >= self._grace_ns) | ((age >= self._short_ns) & self._enters_alone(rows.operation)))
+        grace, short = self._patience(age)
+        # A row of a trace whose top came waits on only where it may be called by a client top that is still to come.
+        left = (top < 0) & ~(whole & (local | (age >= short)))
+        ripe = left & ~whole & ((age >= grace) | ((age >= short) & self._enters_alone(rows.operation)))
+        entered, gone = self._orphans(rows, left & ~whole, ripe, now_ns)
+        left[gone] = False
+        self._waiting, self._topped = rows.take(left), whole[left]
+        return [rows.take(probed), entered]
+
+    def _patience(self, age: I64) -> tuple[int, int]:
+        """How long spans may wait, so that no more do than there is room for; `age` is that of the rows, the oldest
+        first."""
+        over = len(age) - self._most_waiting
+        if over <= 0:
+            return self._grace_ns, self._short_ns
+        longest = int(age[over - 1])
+        self.hurried += int(((age >= longest) & (age < self._grace_ns)).sum())
+        return min(self._grace_ns, longest), min(self._short_ns, longest)
+
+    def _orphans(self, rows: Rows, undecided: Bool, ripe: Bool, now_ns: int) -> tuple[Rows, I64]:
+        """(entries, places) of the undecided rows in the traces of the ripe ones, whose top did not come in time."""
         if not ripe.any():
-            return rows.take(ripe), rows
-        trace, inverse = np.unique(rows.trace, return_inverse=True)
-        decided = np.zeros(len(trace), np.bool_)
-        decided[inverse[ripe]] = True
-        mine = np.flatnonzero(decided[inverse] & ~whole)
+            return Rows.none(), np.zeros(0, np.int64)
+        traces = np.sort(rows.trace[ripe])  # np.unique hashes these, which takes five times as long
+        decided = KeyIndex(traces[np.append(True, traces[1:] != traces[:-1])])
+        mine = np.flatnonzero(undecided)
+        mine = mine[(decided.find(rows.trace[mine]) >= 0) | ripe[mine]]
         known = np.isin(rows.above[mine], rows.key[mine])
         lost = mine[~known]
-        lost = lost[np.lexsort((rows.start_ns[lost], inverse[lost]))]
-        _, first = np.unique(inverse[lost], return_index=True)
+        lost = lost[np.lexsort((rows.start_ns[lost], rows.trace[lost]))]
+        _, first = np.unique(rows.trace[lost], return_index=True)
         entered = lost[first]
-        self._traces.add(now_ns, trace[decided], np.full(int(decided.sum()), ENTERED_BELOW, np.int32))
+        self._traces.add(now_ns, decided.key, np.full(len(decided.key), ENTERED_BELOW, np.int32))
         outward = (rows.kind[entered] == KIND_CLIENT) | (rows.kind[entered] == KIND_PRODUCER)
         entered = entered[~outward]
         self._alone = self._counts(self._alone, rows.operation[entered])
-        keep = np.ones(len(rows), np.bool_)
-        keep[mine] = False
-        return rows.take(entered), rows.take(keep)
+        return rows.take(entered), mine
 
     def _enters_alone(self, operation: I32) -> Bool:
         size = len(self.operations)
@@ -218,8 +259,3 @@ class EntryStream:
         pairs = np.unique(entries.operation[place[same]].astype(np.int64) * width + rows.service[chosen][same])
         for pair in pairs.tolist():
             self._reach.setdefault(pair // width, set()).add(pair % width)
-
-
-def slice_of_latest(n: int) -> I64:
-    """Rows to keep where more wait than memory is for: the latest."""
-    return np.arange(max(0, n - MOST_WAITING), n)

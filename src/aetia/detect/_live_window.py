@@ -9,7 +9,7 @@ the watermark.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -77,6 +77,21 @@ class _Chunk:
     duration_ms: F64
     failed: Bool
 
+    def take(self, rows: I64) -> _Chunk:
+        return _Chunk(**{item.name: getattr(self, item.name)[rows] for item in fields(_Chunk)})
+
+    @classmethod
+    def together(cls, chunks: list[_Chunk]) -> _Chunk:
+        return cls(**{f.name: np.concatenate([getattr(chunk, f.name) for chunk in chunks]) for f in fields(_Chunk)})
+
+    @classmethod
+    def none(cls) -> _Chunk:
+        whole = np.zeros(0, np.int32)
+        return cls(
+            operation=whole, bin=whole, end_ns=whole.astype(np.int64), duration_ms=np.zeros(0),
+            failed=np.zeros(0, np.bool_),
+        )  # fmt: skip
+
 
 class RollingWindow:
     """Requests of the last `bins` bins of `step_ns`. Counts are exact; of more than `most` requests a fair share of
@@ -99,18 +114,24 @@ class RollingWindow:
         usual = float(np.median(self._delays)) if len(self._delays) else USUAL_DELAY_NS
         return int(np.clip(usual, self.step_ns, MOST_DELAY_NS))
 
-    def add(self, taken: Taken, now_ns: int, operations: int, sources: int, *, heard: bool) -> None:
-        """Take in what a tick brought; `heard`: anything at all arrived, spans or not."""
+    def add(
+        self, taken: Taken, now_ns: int, operations: int, sources: int, *, heard: bool, recorded: bool = False
+    ) -> None:
+        """Take in what a tick brought; `heard`: anything at all arrived, spans or not. What is `recorded` did not
+        arrive now, so its age tells nothing of delays and clocks."""
         self._advance(now_ns // self.step_ns)
         self._grow(operations)
-        offset = self.clocks.offsets(taken.end_ns, taken.source, now_ns, sources)
+        if recorded:
+            offset = np.zeros(sources, np.int64)
+        else:
+            offset = self.clocks.offsets(taken.end_ns, taken.source, now_ns, sources)
         every = self._bin(np.minimum(taken.end_ns + offset[taken.source], now_ns - 1))
         self._seen[every[every > self.newest - self.bins] % self.bins] = True
         self._heard[self.newest % self.bins] |= heard
         rows = taken.entries
         end = np.minimum(rows.start_ns + rows.duration_ns + offset[rows.source], now_ns - 1)
         age = now_ns - end
-        if len(age) >= 20:
+        if len(age) >= 20 and not recorded:
             self._delays.append(float(np.quantile(age, COMPLETE)))
         place = self._bin(end)
         inside = place > self.newest - self.bins
@@ -224,26 +245,37 @@ class RollingWindow:
         self, group: I64, entities: tuple[Entity, ...], bins: I64, whole: Bool, most: int | None = None
     ) -> Entries:
         """The sampled requests of some bins; `time_ns` is when they ended. With `most`, at most so many, evenly."""
-        low = int(bins[0]) if len(bins) else 0
-        chunks = [chunk for chunk in self._chunks if len(bins) and int(chunk.bin.max()) >= low]
-        place = np.concatenate([c.bin for c in chunks]) if chunks else np.zeros(0, np.int32)
-        operation = np.concatenate([c.operation for c in chunks]) if chunks else np.zeros(0, np.int32)
-        column = np.searchsorted(bins, place)
-        rows = np.flatnonzero((np.take(bins, column, mode="clip") == place) & (group[operation] >= 0))
-        if most is not None and len(rows) > most:
-            rows = rows[:: -(-len(rows) // most)]
-        end = np.concatenate([c.end_ns for c in chunks])[rows] if chunks else np.zeros(0, np.int64)
-        mine = group[operation[rows]]
-        origin = low * self.step_ns
+        picked = self._picked(group, bins, most)
+        end, place = picked.end_ns, picked.bin
+        mine = group[picked.operation]
+        origin = int(bins[0]) * self.step_ns if len(bins) else 0
         order = np.argsort((mine << 44) | (end - origin))
-        rows, mine = rows[order], mine[order]
+        mine = mine[order]
         return Entries(
-            group=mine, time_ns=end[order],
-            duration_ms=np.concatenate([c.duration_ms for c in chunks])[rows] if chunks else np.zeros(0),
-            failed=np.concatenate([c.failed for c in chunks])[rows] if chunks else np.zeros(0, np.bool_),
-            bin=column[rows], first=np.searchsorted(mine, np.arange(len(entities) + 1)), entities=entities,
-            bin_start_ns=bins * self.step_ns, whole=whole, step_ns=self.step_ns,
+            group=mine, time_ns=end[order], duration_ms=picked.duration_ms[order], failed=picked.failed[order],
+            bin=np.searchsorted(bins, place[order]), first=np.searchsorted(mine, np.arange(len(entities) + 1)),
+            entities=entities, bin_start_ns=bins * self.step_ns, whole=whole, step_ns=self.step_ns,
         )  # fmt: skip
+
+    def _picked(self, group: I64, bins: I64, most: int | None) -> _Chunk:
+        """The sampled requests of some bins and of the operations that have a group; with `most`, evenly so many. Only
+        those are copied: all of the window at once would be a hundred megabytes, every minute."""
+        wanted = np.zeros(self.bins, np.bool_)
+        wanted[bins % self.bins] = True
+        low, high = (int(bins[0]), int(bins[-1])) if len(bins) else (0, -1)
+        chunks: list[_Chunk] = []
+        found: list[I64] = []
+        for chunk in self._chunks:
+            inside = (chunk.bin >= low) & (chunk.bin <= high)
+            if inside.any():
+                chunks.append(chunk)
+                found.append(np.flatnonzero(inside & wanted[chunk.bin % self.bins] & (group[chunk.operation] >= 0)))
+        step = 1 if most is None else max(-(-sum(map(len, found)) // most), 1)
+        at, chosen = 0, [_Chunk.none()]
+        for chunk, rows in zip(chunks, found, strict=True):
+            chosen.append(chunk.take(rows[-at % step :: step]))
+            at += len(rows)
+        return _Chunk.together(chosen)
 
 
 def _uniform(key: U64, end_ns: I64) -> F64:

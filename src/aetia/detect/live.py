@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -16,9 +16,10 @@ from typing import Literal
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aetia.detect._entries import entries
-from aetia.detect._live_entries import COLUMNS, EntryStream, Taken
+from aetia.detect._live_entries import COLUMNS, ROW_BYTES, EntryStream, Taken
 from aetia.detect._live_harm import breach_of, weighed_share
 from aetia.detect._live_past import Past, Saved
 from aetia.detect._live_tracks import Episode, Look, Tracks
@@ -36,6 +37,9 @@ from aetia.signals.frames import F64, Bool
 from aetia.signals.view import Facts
 
 SECOND = 1_000_000_000
+MIB = 1 << 20
+PIECE_ROWS = 200_000
+"""Spans that are looked at in one go: a tick that comes late must not need more memory than one in time."""
 ARRIVING = 3
 """Bins over which it is looked at how much arrives, whatever the times say."""
 
@@ -58,7 +62,10 @@ class LiveSettings(msgspec.Struct, frozen=True, kw_only=True):
     keep_s: int = 300
     """How long ids are remembered for parents and duplicates that come late."""
     most_requests: int = 1_500_000
-    most_queued: int = 5_000_000
+    queue_mib: float = 128
+    """Memory of spans that wait to be looked at; beyond it the oldest are left out."""
+    waiting_mib: float = 64
+    """Memory of spans that wait for their parents; beyond it those that waited longest are judged without."""
     looks_to_open: int = 2
     false_alarms_days: float = 7.0
     """Days over which chance alone may raise one alarm in 20."""
@@ -100,8 +107,13 @@ class LiveStats(msgspec.Struct, frozen=True, kw_only=True):
 
     requests: int
     waiting: int
+    """Spans that wait for their parents."""
+    hurried: int
+    """Spans that could not wait as long as they should."""
     queued: int
+    """Spans that wait to be looked at."""
     dropped: int
+    """Spans that were left out."""
     late: int
     duplicates: int
     delay_s: float
@@ -114,13 +126,13 @@ class LiveSli:
 
     def __init__(self, settings: LiveSettings | None = None, *, folder: Path | None = None) -> None:
         self.settings = settings = settings or LiveSettings()
-        self._queue: deque[pa.Table] = deque()
+        self._queue: deque[tuple[pa.Table, int]] = deque()
         self._lock = threading.Lock()
-        self._queued = self._dropped = 0
+        self._queued = self._queued_bytes = self._dropped = 0
         self._alive = False
         self._stream = EntryStream(
             grace_ns=settings.grace_s * SECOND, short_grace_ns=settings.short_grace_s * SECOND,
-            keep_ns=settings.keep_s * SECOND,
+            keep_ns=settings.keep_s * SECOND, most_waiting=int(settings.waiting_mib * MIB) // ROW_BYTES,
         )  # fmt: skip
         self._window = RollingWindow(
             step_ns=settings.step_s * SECOND, bins=settings.window_s // settings.step_s, most=settings.most_requests
@@ -136,39 +148,51 @@ class LiveSli:
     # --- in -----------------------------------------------------------------------------------------------
 
     def add(self, spans: pa.Table) -> None:
-        """Queue a batch of stored spans, in any order; cheap. Beyond `most_queued` rows the oldest are dropped."""
+        """Queue a batch of stored spans, in any order; cheap. Beyond `queue_mib` the oldest are dropped."""
         table = spans.select([name for name in COLUMNS if name in spans.column_names])
+        size = table.nbytes
         with self._lock:
-            self._queue.append(table)
+            self._queue.append((table, size))
             self._queued += table.num_rows
-            while self._queued > self.settings.most_queued and len(self._queue) > 1:
-                gone = self._queue.popleft().num_rows
-                self._queued -= gone
-                self._dropped += gone
+            self._queued_bytes += size
+            while self._queued_bytes > self.settings.queue_mib * MIB and len(self._queue) > 1:
+                gone, size = self._queue.popleft()
+                self._queued -= gone.num_rows
+                self._queued_bytes -= size
+                self._dropped += gone.num_rows
 
-    def alive(self) -> None:
+    def alive(self, table: pa.Table | None = None) -> None:
         """Say that other telemetry (logs, metrics) arrived: when no spans come any more it is the requests that are
-        missing, not the telemetry."""
-        self._alive = True
+        missing, not the telemetry. Rows of services that are not judged are no witnesses."""
+        self._alive = self._alive or table is None or self._tells(table)
 
-    def _drain(self) -> tuple[pa.Table, bool]:
+    def _tells(self, table: pa.Table) -> bool:
+        if "service" not in table.column_names:
+            return table.num_rows > 0
+        services = pc.unique(table.column("service")).to_pylist()
+        return any(name not in self.settings.ignore_services for name in services)
+
+    def learn(self, tables: Iterable[pa.Table], now_ns: int) -> None:
+        """Take in stored spans of the last half hour, so that a restart knows what is usual: in tables of a few seconds
+        to minutes in order of time, which are read one at a time. Before the first tick."""
+        for table in tables:
+            if table.num_rows:
+                last_ns = int(pc.max(table.column("time").cast(pa.int64())).as_py())
+                self._take_in([table], min(last_ns, now_ns), now_ns, recorded=True)
+
+    def _drain(self) -> list[pa.Table]:
         with self._lock:
-            tables = list(self._queue)
+            tables = [table for table, _ in self._queue]
             self._queue.clear()
-            self._queued = 0
-        heard, self._alive = self._alive or bool(tables), False
-        schema = pa.schema([SPANS.field(name) for name in COLUMNS])
-        return pa.concat_tables([_as_stored(table, schema) for table in tables] or [schema.empty_table()]), heard
+            self._queued = self._queued_bytes = 0
+        return tables
 
     # --- out ----------------------------------------------------------------------------------------------
 
     def tick(self, now_ns: int) -> tuple[Candidate, ...]:
         """Take in what was added and say which incidents there are, those that are over lately included; every 5 s."""
-        table, heard = self._drain()
-        taken = self._judged(self._stream.take(table, now_ns))
+        self._take_in(self._drain(), now_ns, now_ns)
         operations = self._stream.operations
-        self._window.add(taken, now_ns, len(operations), len(self._stream.sources), heard=heard)
-        self._budgets.add(taken.entries, operations, now_ns)
         self._past.refresh(self._window, operations, self._tracks, now_ns)
         base = self._past.base
         look = self._look(base, now_ns) if base is not None else None
@@ -181,13 +205,27 @@ class LiveSli:
             self.save(now_ns)
         return found
 
+    def _take_in(self, tables: list[pa.Table], at_ns: int, now_ns: int, *, recorded: bool = False) -> None:
+        """Requests of new spans into the window; `at_ns` is when they came, for what waits for them."""
+        stream = self._stream
+        parts = [self._judged(stream.take(table, at_ns)) for table in _pieces(tables)]
+        taken = parts[0] if len(parts) == 1 else Taken.together(parts)
+        heard, self._alive = self._alive or len(taken.end_ns) > 0, False
+        sizes = len(stream.operations), len(stream.sources)
+        self._window.add(taken, now_ns, *sizes, heard=heard, recorded=recorded)
+        self._budgets.add(taken.entries, stream.operations, now_ns)
+
     def _judged(self, taken: Taken) -> Taken:
-        """What a tick brought, without the requests of services that are not judged."""
-        if not self.settings.ignore_services:
+        """What a tick brought, without the spans of services that are not judged: what they send tells nothing of
+        others either."""
+        names = self.settings.ignore_services
+        if not names:
             return taken
-        ignored = np.array([name in self.settings.ignore_services for name in self._stream.services.names], np.bool_)
-        wanted = ~ignored[taken.entries.service]
-        return taken._replace(entries=taken.entries.take(wanted))
+        ignored = np.array([name in names for name in self._stream.services.names] or [False])
+        silent = np.array([name.partition("\0")[0] in names for name in self._stream.sources.names] or [False])
+        told = ~silent[taken.source]
+        entries = taken.entries.take(~ignored[taken.entries.service])
+        return Taken(entries, taken.end_ns[told], taken.source[told])
 
     def related(self, one: Entity, other: Entity) -> bool:
         """Whether two entry points belong to one service, or their requests reach a service in common."""
@@ -197,7 +235,8 @@ class LiveSli:
         """How the stream is doing."""
         base = self._past.base
         return LiveStats(
-            requests=self._window.rows, waiting=self._stream.waiting, queued=self._queued, dropped=self._dropped,
+            requests=self._window.rows, waiting=self._stream.waiting, hurried=self._stream.hurried,
+            queued=self._queued, dropped=self._dropped,
             late=self._window.late, duplicates=self._stream.duplicates, delay_s=self._window.delay_ns / 1e9,
             entry_points=0 if base is None else len(base.grouping.entities), warm=base is not None,
         )  # fmt: skip
@@ -290,6 +329,22 @@ class LiveSli:
 
 def _best(breaches: list[SliBreach]) -> tuple[SliBreach, ...]:
     return tuple(sorted(breaches, key=lambda b: (-b.affected, b.entry.name, b.sli)))
+
+
+def _pieces(tables: list[pa.Table]) -> Iterator[pa.Table]:
+    """All rows, in the columns of the stream, in tables of bounded size; at least one."""
+    schema = pa.schema([SPANS.field(name) for name in COLUMNS])
+    held: list[pa.Table] = []
+    rows = 0
+    for table in tables:
+        for low in range(0, table.num_rows, PIECE_ROWS):
+            part = table.slice(low, PIECE_ROWS)
+            if held and rows + part.num_rows > PIECE_ROWS:
+                yield pa.concat_tables(held)
+                held, rows = [], 0
+            held.append(_as_stored(part, schema))
+            rows += part.num_rows
+    yield pa.concat_tables(held or [schema.empty_table()])
 
 
 def _as_stored(table: pa.Table, schema: pa.Schema) -> pa.Table:
