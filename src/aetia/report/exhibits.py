@@ -11,7 +11,7 @@ import numpy as np
 
 from aetia.model.diagnosis import Diagnosis
 from aetia.report import wording
-from aetia.report.timelines import Timeline, timelines
+from aetia.report.timelines import BINS, Timeline, timelines
 from aetia.signals.critical_path import critical_path
 from aetia.signals.frames import I64, SEVERITY_WARN, Bool, SpanFrame
 from aetia.signals.view import View
@@ -85,7 +85,7 @@ class ExampleTrace:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedTemplate:
     """A log template that appeared or vanished: `count` lines in the incident, `expected` by the baseline's
-    rate."""
+    rate; `counts` from the baseline on, per bin of `step_ns` since `start_ns`."""
 
     text: str
     services: tuple[str, ...]
@@ -93,6 +93,9 @@ class ChangedTemplate:
     count: int
     expected: float
     appeared: bool
+    start_ns: int = 0
+    step_ns: int = 0
+    counts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -433,6 +436,10 @@ def _changed(view: View, code: int, count: int, expected: float, *, appeared: bo
     logs, names = view.logs, view.names
     services = np.unique(logs.service[logs.template == code])
     template = logs.templates[code]
+    start = min(window.start_ns for window in view.baseline_of("logs"))
+    step = -(-(view.incident.end_ns - start) // BINS)
+    at = (logs.time_ns[logs.template == code] - start) // step
+    counts = np.bincount(at[(at >= 0) & (at < BINS)], minlength=BINS)
     return ChangedTemplate(
         text=template.text,
         services=tuple(names.services[i] for i in services.tolist() if i >= 0),
@@ -440,4 +447,7 @@ def _changed(view: View, code: int, count: int, expected: float, *, appeared: bo
         count=count,
         expected=expected,
         appeared=appeared,
+        start_ns=start,
+        step_ns=step,
+        counts=tuple(counts.tolist()),
     )

@@ -67,6 +67,30 @@ def test_a_box_can_be_drawn_by_keys_and_on_a_phone(look: Look, sown: Planted) ->
     assert watched.overflow() <= 0 and watched.complaints == []
 
 
+def test_the_time_before_can_be_the_baseline(look: Look, sown: Planted) -> None:
+    watched = look(sown.server)
+    page = watched.open("/compare?service=checkout&start=-10m", ".heat canvas")
+    page.locator(".heat").focus()
+    for key in ("ArrowUp", "Shift+ArrowDown", "Shift+ArrowDown", "Shift+ArrowDown"):
+        page.keyboard.press(key)
+    page.wait_for_selector("[aria-label='What is compared']")
+    words = "document.querySelector('.cohorts')?.innerText"
+    holds(page, f"{words}?.includes('in the same time')")
+    page.click("button:has-text('The time before')")
+    holds(page, f"{words}?.includes('What changed for all of them since then')")
+    assert "baseline=before" in page.url
+    page.click("button:has-text('The whole range')")
+    holds(page, f"{words}?.includes('all other requests of checkout begun between')")
+    inside, outside = (
+        int(text.split(": ")[1].split()[0].replace("\u202f", ""))
+        for text in page.locator(".cohorts p").all_inner_texts()[:2]
+    )
+    assert inside + outside == 480
+    page.reload()
+    holds(page, f"{words}?.includes('all other requests of checkout begun between')")
+    assert watched.complaints == []
+
+
 def test_failed_requests_are_compared_with_the_others(look: Look, sown: Planted) -> None:
     page = look(sown.server).open("/compare?service=checkout&start=-10m", ".heat canvas")
     page.click("button:has-text('Failed')")

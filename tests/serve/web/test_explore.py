@@ -70,7 +70,8 @@ def test_services_are_sorted_searched_and_opened(look: Look, sown: Planted) -> N
     page.click("tbody tr td:nth-child(2)")
     page.wait_for_selector("h1:has-text('checkout')")
     page.wait_for_selector(".chart .mark")  # the deploy
-    assert "POST /pay" in page.inner_text("main") and watched.complaints == []
+    page.wait_for_selector("[aria-label=Operations] button:has-text('POST /pay')")
+    assert watched.complaints == []
 
 
 def test_an_operation_narrows_the_charts_and_stays_in_the_address(look: Look, sown: Planted) -> None:
@@ -125,6 +126,8 @@ def test_templates_lead_to_their_lines_and_these_to_traces(look: Look, sown: Pla
     watched = look(sown.server)
     page = watched.open("/explore/logs?service=checkout", "table.grid tbody tr")
     assert "was charged" in page.inner_text("tbody")
+    counted = page.get_attribute("tbody tr:has-text('was charged') svg.strip", "aria-label")
+    assert counted.startswith("20 lines; the first ")
     page.click(".template:has-text('was charged')")
     page.wait_for_selector(".loglines li")
     lines = page.locator(".loglines li")

@@ -92,9 +92,45 @@ def test_a_note_is_kept_and_a_steered_investigation_is_followed(look: Look, stru
     before = len(server.get(f"/api/v1/incidents/{incident}/revisions").json["revisions"])
     second = page.locator(".standings li").nth(1)
     second.hover()
-    second.locator("button[aria-label^='Take out']").click()
+    second.locator("button[aria-label^='Leave out']").click()
     page.wait_for_selector(f"#history .timeline >> text=answer {before + 1}", timeout=30_000)
     page.wait_for_selector("#investigation .log li.steered")
+    page.reload()
+    page.wait_for_selector("#investigation .wishes .chip:has-text('is left out')")
+    page.click("#investigation .wishes button[aria-label^='Take back']")
+    page.wait_for_selector(f"#history .timeline >> text=answer {before + 2}", timeout=30_000)
+    assert page.locator("#investigation .wishes, #investigation .log li.steered").count() == 0
+    page.fill("#investigation .steer input", "nobody at all")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".toast.bad:has-text('no component of this incident')")
+
+
+def test_marks_of_changes_stand_at_their_time(shown: Watched, struck: Struck) -> None:
+    server, incident = struck
+    (change,) = server.get("/api/v1/changes").json["changes"]
+    mark = shown.page.locator("#signals .chart .mark").first
+    record = server.get(f"/api/v1/incidents/{incident}/diagnosis").json["incident"]
+    start, end = record["baseline"][0], record["window"][1]
+    wanted = (change["time_ns"] - start) / (end - start)
+    share = mark.evaluate("node => parseFloat(node.style.left) / node.parentElement.clientWidth")
+    assert abs(share - wanted) < 0.01
+
+
+def test_links_hold_times_to_the_nanosecond(shown: Watched, struck: Struck) -> None:
+    server, incident = struck
+    seen = server.get(f"/api/v1/incidents/{incident}/diagnosis").json["incident"]
+    shown.page.click("[aria-label=More]")
+    asked = shown.page.get_attribute("a:has-text('Explore this time')", "href").partition("?")[2]
+    window = server.get(f"/api/v1/services?{asked}").json["window"]
+    record = server.get(f"/api/v1/incidents/{incident}").json
+    assert window[0] == min(seen["baseline"][0], record["baseline"][0], record["onset_ns"])
+    assert window[1] == max(seen["window"][1], record["window"][1], record["ended_ns"] or 0)
+    shown.page.keyboard.press("Escape")
+
+
+def test_two_traces_lead_to_all_of_their_spans(shown: Watched) -> None:
+    href = shown.page.get_attribute("#traces a:has-text('compare span by span')", "href")
+    assert "/explore/traces/" in href and "vs=" in href
 
 
 def test_keys_move_open_search_and_help(look: Look, struck: Struck) -> None:

@@ -72,30 +72,42 @@ def test_a_graph_is_drawn_as_in_the_reports(page: Any) -> None:
             assert mine == [pytest.approx(list(point)) for point in theirs]
 
 
-def test_a_fault_is_nowhere_later_than_what_follows_from_it(page: Any) -> None:
-    hops = [("db", "stock", 9e9), ("stock", "cart", 4e9), ("cart", "shop", 12e9)]
-    diagnosis = {
-        "abstained": None, "roots": [0], "evidence": [],
-        "hypotheses": [{"entity": {"level": "external", "name": "db", "service": "db"}, "onset_ns": 3e9, "evidence": []}],
-        "propagation": [{"source": a, "target": b, "relation": "called by", "onset_ns": at, "evidence": None} for a, b, at in hops],
-        "incident": {"window": [0, 60e9], "baseline": [-60e9, 0], "onset_ns": 10e9, "breaches": [
-            {"entry": {"level": "service", "name": "shop", "service": "shop"}, "sli": "success", "statistic": "share",
-             "baseline": 1, "incident": 0.5, "onset_ns": 10e9, "requests": 9, "affected": 5, "unit": None, "evidence": None}
-        ]},
-    }  # fmt: skip
-    steps = page.evaluate(
-        """async (diagnosis) => {
-          const { course, moments } = await import('/ui/incidents/course.js');
-          const steps = course(diagnosis);
-          return { steps, moments: moments(steps, 60e9) };
+def test_steps_of_one_moment_are_shown_one_after_the_other(page: Any) -> None:
+    steps = [{"at_ns": at * 1e9, "kind": kind} for at, kind in ((3, "root"), (9, "hop"), (9, "hop"), (10, "hurt"))]
+    moments = page.evaluate("async (steps) => (await import('/ui/incidents/course.js')).moments(steps, 60e9)", steps)
+    assert moments == [3e9, 9e9, 10e9, 10e9]
+
+
+def test_times_are_exact_to_the_nanosecond(page: Any) -> None:
+    """A browser's number has 53 bits, an epoch in ns needs 61."""
+    answer = '{"onset_ns": 1795294818329940834, "window": [1795294818000000001, 1795294818329000000], "n": 5}'
+    told = page.evaluate(
+        """async (text) => {
+          const { exact, stamp, iso } = await import('/ui/lib/exact.js');
+          const found = exact(text);
+          return [stamp(found, "onset_ns"), stamp(found.window, 0), stamp(found.window, 1), iso(1795294818329000192), found.n];
         }""",
-        diagnosis,
+        answer,
     )
-    told = [(step["kind"], step["node"], step["at"]) for step in steps["steps"]]
     assert told == [
-        ("root", "db", 3e9), ("hop", "stock", 9e9), ("hop", "cart", 9e9), ("hop", "shop", 10e9), ("hurt", "shop", 10e9)
+        "2026-11-21T21:00:18.329940834Z", "2026-11-21T21:00:18.000000001Z", "2026-11-21T21:00:18.329Z",
+        "2026-11-21T21:00:18.329Z", 5,
     ]  # fmt: skip
-    assert steps["moments"] == sorted(steps["moments"])
+
+
+def test_only_who_is_hurt_and_the_cause_are_part_of_an_incident(page: Any) -> None:
+    incident = {
+        "reach": ["shop", "cart", "db", "calm"], "alerts": [{"service": "pay"}],
+        "breaches": [{"entry": {"name": "GET /", "service": "shop"}}], "diagnosis": {"causes": ["db"], "hurt": ["shop"]},
+    }  # fmt: skip
+    parts = page.evaluate(
+        """async (incident) => {
+          const { partOf } = await import('/ui/explore/common.js');
+          return ['shop', 'cart', 'db', 'calm', 'pay'].map((name) => partOf(incident, name));
+        }""",
+        incident,
+    )
+    assert parts == ["hurt", None, "cause", None, "hurt"]
 
 
 def test_a_name_that_turns_writing_round_is_made_plain(page: Any) -> None:

@@ -24,9 +24,21 @@ class Watched:
         self.page, self.url = page, url
         self.complaints: list[str] = []
         self.others: list[str] = []
-        page.on("console", self._console)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", self._request)
+        self._heard = {"console": self._console, "pageerror": self._failed, "request": self._request}
+        for event, hear in self._heard.items():
+            page.on(event, hear)
+
+    def leave(self) -> None:
+        """Leave the page as a new one: on no address, with nothing kept by the browser, and unwatched."""
+        for event, hear in self._heard.items():
+            self.page.remove_listener(event, hear)
+        if self.page.url.startswith(self.url):
+            self.page.evaluate("localStorage.clear(), sessionStorage.clear()")
+        self.page.context.clear_cookies()
+        self.page.goto("about:blank")
+
+    def _failed(self, error: Any) -> None:
+        self.complaints.append(str(error))
 
     def _console(self, message: Any) -> None:
         if message.type in ("error", "warning"):

@@ -1,8 +1,8 @@
 /** Start: who asks, the frame, the pages. */
 
-import { get, loginNeeded } from "./lib/api.js";
+import { get, loginNeeded, reachable, unreachable } from "./lib/api.js";
 import { append, h } from "./lib/dom.js";
-import { listen } from "./lib/live.js";
+import { hear, listen } from "./lib/live.js";
 import { go, route } from "./lib/router.js";
 import { bones, empty, failed } from "./components/states.js";
 import { countStore, session, shell } from "./shell.js";
@@ -37,7 +37,14 @@ function start() {
   );
   listen();
   void countStore();
-  route(view, ROUTES, { missing, failed: (error) => failed(error, () => location.reload()), waiting: () => bones(8) });
+  route(view, ROUTES, { missing, failed: broken, waiting: () => bones(8) });
+}
+
+/** A page whose code did not come is asked for again when the server is back. @param {unknown} error */
+function broken(error) {
+  const node = failed(error instanceof TypeError && !reachable.peek() ? unreachable() : error, () => location.reload());
+  hear("back", () => node.isConnected && location.reload());
+  return node;
 }
 
 /** @param {string} at */

@@ -2,6 +2,7 @@
 
 import { h, signal } from "../lib/dom.js";
 import { number, percent, plain, plural } from "../lib/format.js";
+import * as boxes from "../lib/box.js";
 import { setQuery } from "../lib/router.js";
 import { empty } from "../components/states.js";
 import { filtered } from "../explore/common.js";
@@ -9,7 +10,8 @@ import { written } from "../explore/filters.js";
 
 /** @typedef {{key: string, value: string | null, inside: number, outside: number, share_inside: number, share_outside: number,
  *   effect: number, log_odds: number, p: number, q: number, sure: boolean}} Difference */
-/** @typedef {{box: import("../components/heat.js").Box | null, service: string, operation: string, failed: string, sort: string}} Asked */
+/** @typedef {{key: string, rows: Difference[], also: string[]}} Group `also`: keys with the same values in the same requests */
+/** @typedef {{box: import("../lib/box.js").Box | null, service: string, operation: string, failed: string, sort: string}} Asked */
 
 const FIRST = 6;
 
@@ -32,21 +34,30 @@ export function differences(found, asked) {
   );
 }
 
-/** Values of one key together, in the order in which their strongest come. @param {Difference[]} rows */
+/** Values of one key together, in the order in which their strongest come; keys that say the same are one.
+ * @param {Difference[]} rows @returns {Group[]} */
 function grouped(rows) {
   /** @type {Map<string, Difference[]>} */
   const groups = new Map();
   for (const row of rows) groups.set(row.key, [...(groups.get(row.key) ?? []), row]);
-  return [...groups].map(([key, members]) => ({ key, rows: members }));
+  /** @type {Map<string, Group>} */
+  const told = new Map();
+  for (const [key, members] of groups) {
+    const says = JSON.stringify(members.map((row) => [row.value, row.inside, row.outside]).sort());
+    const held = told.get(says);
+    if (held) held.also.push(key);
+    else told.set(says, { key, rows: members, also: [] });
+  }
+  return [...told.values()];
 }
 
-/** @param {{key: string, rows: Difference[]}} group @param {Asked} asked @param {{false_discoveries: number}} found */
-function attribute({ key, rows }, asked, found) {
+/** @param {Group} group @param {Asked} asked @param {{false_discoveries: number}} found */
+function attribute({ key, rows, also }, asked, found) {
   const all = signal(false);
   return h(
     "li",
     {},
-    h("h3.mono", {}, plain(key, 120)),
+    h("h3.mono", {}, plain(key, 120), also.length ? h("span.small.faint", {}, ` also ${also.map((one) => plain(one, 60)).join(", ")}`) : null),
     h("ul", {}, () => (all.value ? rows : rows.slice(0, FIRST)).map((row) => value(row, asked, found))),
     () => (rows.length > FIRST && !all.value ? h("button.aslink.small", { onclick: () => (all.value = true) }, `${rows.length - FIRST} more values`) : null),
   );
@@ -55,7 +66,8 @@ function attribute({ key, rows }, asked, found) {
 /** @param {Difference} row @param {Asked} asked @param {{false_discoveries: number}} found */
 function value(row, asked, found) {
   const words = row.value === null ? "(missing)" : plain(row.value, 160) || "(empty)";
-  const points = `${row.effect > 0 ? "+" : "−"}${percent(Math.abs(row.effect)).replace(" %", "")} points`;
+  const size = Math.abs(100 * row.effect);
+  const points = `${row.effect > 0 ? "+" : "−"}${size >= 10 && size <= 90 ? Math.round(size) : Number(size.toFixed(1))} points`;
   return h(
     "li",
     { class: row.sure ? "" : "unsure" },
@@ -77,8 +89,6 @@ function link(row, { box, service, operation, failed }) {
   if (service && row.key !== "service") wanted.push(written("service", "=", service));
   if (operation && row.key !== "name") wanted.push(written("name", "=", operation));
   if (failed && row.key !== "status") wanted.push(written("status", failed === "true" ? "=" : "!=", "error"));
-  if (box && box.low_ms > 0) wanted.push(written("duration_ms", ">", String(Number(box.low_ms.toPrecision(6)))));
-  if (box && box.high_ms !== null) wanted.push(written("duration_ms", "<", String(Number(box.high_ms.toPrecision(6)))));
-  const time = box ? { start: new Date(box.start_ns / 1e6).toISOString(), end: new Date(box.end_ns / 1e6).toISOString() } : {};
-  return filtered("/explore/traces", wanted, time);
+  if (box) wanted.push(...boxes.lengths(box).map((one) => written(...one)));
+  return filtered("/explore/traces", wanted, box ? boxes.time(box) : {});
 }

@@ -1,25 +1,30 @@
 /** Compare: draw a box around requests in a map of latency over time, and see which attributes set them apart. */
 
 import { computed, h } from "../lib/dom.js";
-import { clock, duration, ms, percent, plain, plural } from "../lib/format.js";
+import * as boxes from "../lib/box.js";
+import { iso } from "../lib/exact.js";
+import { clock, inMs, ms, percent, plain, plural } from "../lib/format.js";
+import { bounds } from "../lib/range.js";
 import { setQuery } from "../lib/router.js";
 import { heat } from "../components/heat.js";
 import { icon } from "../components/icon.js";
 import { empty } from "../components/states.js";
-import { answer, ask, param, range, shown } from "../explore/common.js";
+import { answer, ask, happenings, param, range, shown } from "../explore/common.js";
 import { services } from "../explore/logs.js";
+import { shaded } from "../explore/service.js";
 import { differences } from "./differences.js";
 
-/** @typedef {import("../components/heat.js").Box} Box */
+/** @typedef {import("../lib/box.js").Box} Box */
 
 /** @param {import("../lib/router.js").Place} place */
 export function page(place) {
   const window = range();
-  const [service, operation, box, failed, sort] = [param("service"), param("operation"), param("box"), param("failed"), param("sort", "effect")];
-  const chosen = computed(() => parsed(box.value));
+  const [service, operation, box, failed, sort, baseline] = [param("service"), param("operation"), param("box"), param("failed"), param("sort", "effect"), param("baseline")];
+  const chosen = computed(() => boxes.read(box.value));
+  const happened = happenings(place, window, () => service.value);
   const map = answer(place, (aborted) => ask("heatmap", { ...window(), service: service.value, operation: operation.value }, aborted), { live: false });
   const selects = computed(() => chosen.value !== null || failed.value !== "");
-  const compared = answer(place, (aborted) => (selects.value ? ask("compare", { ...asked(chosen.value, window()), service: service.value, operation: operation.value, failed: failed.value, sort: sort.value, limit: 100 }, aborted) : null), { live: false });
+  const compared = answer(place, (aborted) => (selects.value ? ask("compare", { ...asked(chosen.value, window()), ...against(timeOf(baseline.value, chosen.value)), service: service.value, operation: operation.value, failed: failed.value, sort: sort.value, limit: 100 }, aborted) : null), { live: false });
   return h(
     "div.compare",
     {},
@@ -39,13 +44,14 @@ export function page(place) {
         const total = requests(map.value.value.map);
         if (total === 0) return empty("No requests in this time", "Choose a longer range or another service.", { slim: true });
         return [
-          heat({ map: () => map.value.value.map, box: () => chosen.value, select: (found) => setQuery({ box: found ? textOf(found) : null }), height: 300, label: `Latency of ${service.value ? plain(service.value, 60) : "all services"}${operation.value ? ` ${plain(operation.value, 60)}` : ""}` }),
-          h("div.legend", {}, h("span", {}, h("i.few"), "few requests"), h("span", {}, h("i.many"), "many"), h("span", {}, h("i.hot"), "failed"), h("span.faint", {}, "drag to draw a box; arrows move one, Shift and arrows change its size")),
+          heat({ map: () => map.value.value.map, box: () => chosen.value, select: (found) => setQuery({ box: found ? boxes.written(found) : null }), height: 300, changes: happened.changes, against: () => (selects.value ? timeOf(baseline.value, chosen.value) : null),
+            shade: () => shaded(happened, service.value), label: `Latency of ${service.value ? plain(service.value, 60) : "all services"}${operation.value ? ` ${plain(operation.value, 60)}` : ""}` }),
+          h("div.legend", {}, h("span", {}, h("i.few"), "few requests"), h("span", {}, h("i.many"), "many"), h("span", {}, h("i.hot"), "failed"), () => (happened.changes().length ? h("span", {}, h("i.change"), "change") : null), h("span.faint", {}, "drag to draw a box; arrows move one, Shift and arrows change its size")),
           byHand(chosen),
         ];
       }, 8)),
       () => (selects.value
-        ? shown(compared, () => () => [baseline(compared.value.value, chosen.value, service.value, operation.value, failed.value), differences(compared.value.value, { box: chosen.value, service: service.value, operation: operation.value, failed: failed.value, sort: sort.value })], 8)
+        ? shown(compared, () => () => [told(compared.value.value, chosen.value, service.value, operation.value, failed.value, baseline), differences(compared.value.value, { box: chosen.value, service: service.value, operation: operation.value, failed: failed.value, sort: sort.value })], 8)
         : h("section.card", {}, empty("Which requests are of interest?", "Draw a box around them in the map, for example around the slow ones of the last minutes, or choose the failed ones. What they have in common, and the others do not, is listed here.", { icon: "compare" }))),
     ),
   );
@@ -54,21 +60,23 @@ export function page(place) {
 /** @param {import("../components/heat.js").HeatMap} map */
 const requests = (map) => map.counts.reduce((sum, column) => sum + column.reduce((part, one) => part + one, 0), 0);
 
-/** @param {string} text start_end_low_high in ns and ms @returns {Box | null} */
-function parsed(text) {
-  const parts = text.split("_");
-  const [start_ns, end_ns, low_ms] = parts.map(Number);
-  if (parts.length !== 4 || ![start_ns, end_ns, low_ms].every(Number.isFinite) || end_ns <= start_ns) return null;
-  return { start_ns, end_ns, low_ms, high_ms: parts[3] === "" ? null : Number(parts[3]) };
+/** The time of the box, or all of the range. @param {Box | null} box @param {any} window */
+const asked = (box, window) => (box === null ? window : { ...boxes.time(box), low_ms: box.low_ms, high_ms: box.high_ms });
+
+/** What can be compared with. */
+const BASELINES = [["", "The same time"], ["range", "The whole range"], ["before", "The time before"]];
+
+/** The time of the baseline, ns; null for that of the box. @param {string} baseline @param {Box | null} box
+ * @returns {[number, number] | null} */
+function timeOf(baseline, box) {
+  const { start, end } = bounds();
+  const [from, to] = box ? [box.start_ns, box.end_ns] : [start * 1e6, end * 1e6];
+  if (baseline === "before") return [from - (to - from), from];
+  return baseline === "range" && box ? [Math.min(from, start * 1e6), Math.max(to, end * 1e6)] : null;
 }
 
-/** @param {Box} box */
-const textOf = (box) => [box.start_ns, box.end_ns, Number(box.low_ms.toPrecision(6)), box.high_ms === null ? "" : Number(box.high_ms.toPrecision(6))].join("_");
-
-/** @param {Box | null} box @param {any} window */
-const asked = (box, window) => (box === null ? window : {
-  start: new Date(box.start_ns / 1e6).toISOString(), end: new Date(box.end_ns / 1e6).toISOString(), low_ms: box.low_ms, high_ms: box.high_ms,
-});
+/** @param {[number, number] | null} time */
+const against = (time) => (time ? { baseline_start: iso(time[0]), baseline_end: iso(time[1]) } : {});
 
 /** @param {import("../lib/router.js").Place} place @param {() => any} window @param {import("../lib/dom.js").Signal<string>} service
  * @param {import("../lib/dom.js").Signal<string>} operation */
@@ -87,14 +95,13 @@ function byHand(chosen) {
   const box = chosen.value;
   const low = h("input.field.tight", { type: "number", min: "0", step: "any", "aria-label": "At least, ms", placeholder: "0", value: box ? String(Number(box.low_ms.toPrecision(4))) : "" });
   const high = h("input.field.tight", { type: "number", min: "0", step: "any", "aria-label": "Less than, ms", placeholder: "any", value: box?.high_ms ? String(Number(box.high_ms.toPrecision(4))) : "" });
-  const apply = async (/** @type {Event} */ event) => {
+  const apply = (/** @type {Event} */ event) => {
     event.preventDefault();
-    const { bounds } = await import("../lib/range.js");
     const { start, end } = bounds();
     const base = box ?? { start_ns: start * 1e6, end_ns: end * 1e6 };
     const [from, to] = [Number(low.value) || 0, Number(high.value) || null];
     if (to !== null && to <= from) return high.focus();
-    setQuery({ box: textOf({ start_ns: base.start_ns, end_ns: base.end_ns, low_ms: from, high_ms: to }) });
+    setQuery({ box: boxes.written({ start_ns: base.start_ns, end_ns: base.end_ns, low_ms: from, high_ms: to }) });
   };
   return h("form.row.small.soft.byhand", { onsubmit: apply },
     box ? h("span", {}, `${clock(ms(box.start_ns))} – ${clock(ms(box.end_ns))}`) : h("span", {}, "the whole range"),
@@ -103,21 +110,28 @@ function byHand(chosen) {
 }
 
 /** What is compared with what, in words. @param {any} found @param {Box | null} box @param {string} service @param {string} operation
- * @param {string} failed */
-function baseline(found, box, service, operation, failed) {
+ * @param {string} failed @param {import("../lib/dom.js").Signal<string>} baseline */
+function told(found, box, service, operation, failed, baseline) {
   const whose = operation ? `of ${plain(operation, 80)} of ${plain(service, 60)}` : service ? `of ${plain(service, 60)}` : "of all services";
-  const length = box === null || (box.low_ms === 0 && box.high_ms === null) ? "" : box.high_ms === null ? ` that took at least ${duration(box.low_ms * 1e6)}` : box.low_ms === 0 ? ` that took less than ${duration(box.high_ms * 1e6)}` : ` that took ${duration(box.low_ms * 1e6)} to ${duration(box.high_ms * 1e6)}`;
+  const length = box === null || (box.low_ms === 0 && box.high_ms === null) ? "" : box.high_ms === null ? ` that took at least ${inMs(box.low_ms)}` : box.low_ms === 0 ? ` that took less than ${inMs(box.high_ms)}` : ` that took ${inMs(box.low_ms)} to ${inMs(box.high_ms)}`;
   const state = failed === "true" ? "failed " : failed === "false" ? "successful " : "";
-  const time = `${clock(ms(found.window[0]))} and ${clock(ms(found.window[1]))}`;
+  const between = (/** @type {[number, number]} */ [start, end]) => `${clock(ms(start))} and ${clock(ms(end))}`;
   const share = found.inside + found.outside ? found.inside / (found.inside + found.outside) : 0;
+  const same = found.baseline[0] === found.window[0] && found.baseline[1] === found.window[1];
+  const rest = same
+    ? `all other requests ${whose} that began in the same time${length ? ", faster or slower ones" : ""}${state ? `${length ? ", and" : ","} those that ${failed === "true" ? "did not fail" : "failed"}` : ""}. Nothing before or after, so that a change of the whole system does not count as a difference.`
+    : `${found.baseline[1] <= found.window[0] ? "all requests" : "all other requests"} ${whose} begun between ${between(found.baseline)}. What changed for all of them since then counts as a difference too.`;
+  const none = same
+    ? found.inside === 0 ? "none. No such request began in this time." : "none. The box holds every request of its time: compare it with another time, or draw a box that leaves some durations out."
+    : "none. No request began in that time.";
   return h(
     "section.card.body.cohorts",
     { "aria-label": "What is compared" },
-    h("p", {}, h("i.inside"), h("b", {}, "Inside: "), `${plural(found.inside, "request")}: the ${state}requests ${whose}${length}, begun between ${time}.`),
-    h("p", {}, h("i.outside"), h("b", {}, "Baseline: "), found.outside
-      ? `${plural(found.outside, "request")}: all other requests ${whose} that began in the same time${length ? ", faster or slower ones" : ""}${state ? `${length ? ", and" : ","} those that ${failed === "true" ? "did not fail" : "failed"}` : ""}. Nothing before or after, so that a change of the whole system does not count as a difference.`
-      : found.inside === 0 ? "none. No such request began in this time." : "none. The box holds every request of its time, so there is nothing to compare it with: draw a box that leaves some durations out."),
+    h("div.row.against", {}, h("span.soft.small", {}, "Compare with"), h("div.switch", { role: "group", "aria-label": "Compare with" }, BASELINES.filter(([value]) => value !== "range" || box).map(([value, word]) =>
+      h("button.button", { "aria-pressed": () => String(baseline.value === value), onclick: () => setQuery({ baseline: value || null }) }, word)))),
+    h("p", {}, h("i.inside"), h("b", {}, "Inside: "), `${plural(found.inside, "request")}: the ${state}requests ${whose}${length}, begun between ${between(found.window)}.`),
+    h("p", {}, h("i.outside"), h("b", {}, "Baseline: "), found.outside ? `${plural(found.outside, "request")}: ${rest}` : none),
     found.inside + found.outside ? h("span.split", { "aria-hidden": "true", style: { "--share": String(share) } }, h("i")) : null,
-    h("p.small.soft", {}, `${plural(found.tested, "value")} of attributes compared by Fisher's exact test; of those called sure, at most ${percent(found.false_discoveries)} are expected to be chance.`, found.incomplete ? " Rare values of attributes with many were left out." : ""),
+    h("p.small.soft", {}, `${plural(found.tested, "value")} of attributes compared by Fisher's exact test; of those called sure, at most ${percent(found.false_discoveries)} are expected to be chance.`, found.incomplete ? " Rare values of attributes with many were left out." : "", found.looked_at < 1 ? ` Of so many spans, those of ${percent(found.looked_at)} of the time were read, where most of the selection is.` : ""),
   );
 }

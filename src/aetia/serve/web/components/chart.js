@@ -59,17 +59,13 @@ export function chart(options) {
   const draw = () => {
     drawn?.destroy();
     drawn = new UPlot(settings(options, width, height, readout), /** @type {any} */ ([xs, ...lines.map((line) => line.values)]), plot);
-    marks(drawn, options);
   };
   const watch = new ResizeObserver(([entry]) => {
     const now = Math.floor(entry.contentRect.width);
     if (now === width || now === 0) return;
     width = now;
     if (drawn === null) draw();
-    else {
-      drawn.setSize({ width, height });
-      marks(drawn, options);
-    }
+    else drawn.setSize({ width, height });
   });
   watch.observe(plot);
   effect(() => {
@@ -100,7 +96,7 @@ function settings(options, width, height, readout) {
   return {
     width,
     height,
-    padding: [8, 22, 0, 0],
+    padding: [8, 30, 0, 0],
     legend: { show: false },
     cursor: {
       y: false,
@@ -111,7 +107,7 @@ function settings(options, width, height, readout) {
     scales: { x: { time: true, range: options.extent ? [options.extent[0] / 1e9, options.extent[1] / 1e9] : undefined }, y: { range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => range(options, low, high) } },
     axes: [
       { ...axis, space: 70, size: 24, gap: 4, values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map((s) => (seconds ? clock(s * 1000) : clock(s * 1000).slice(0, 5))) },
-      { ...axis, space: 32, size: 62, gap: 6, values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map((value) => quantity(value, unit)) },
+      { ...axis, space: 32, size: roomFor, gap: 6, values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map((value) => quantity(value, unit)) },
     ],
     series: [
       {},
@@ -126,6 +122,7 @@ function settings(options, width, height, readout) {
     ],
     hooks: {
       drawClear: [(/** @type {any} */ u) => background(u, options)],
+      draw: [(/** @type {any} */ u) => marks(u, options)], // only now it is known where a time lies
       setCursor: [(/** @type {any} */ u) => (readout.value = said(u, options))],
       setSelect: [
         (/** @type {any} */ u) => {
@@ -136,6 +133,16 @@ function settings(options, width, height, readout) {
       ],
     },
   };
+}
+
+/** Room for the longest label of the y axis; charts with short ones stay aligned. @param {any} u @param {string[] | null} labels
+ * @param {number} index @param {number} cycle @returns {number} */
+function roomFor(u, labels, index, cycle) {
+  const axis = u.axes[index];
+  if (cycle > 1) return axis._size;
+  u.ctx.font = axis.font[0];
+  const widest = Math.max(0, ...(labels ?? []).map((label) => u.ctx.measureText(label ?? "").width / devicePixelRatio));
+  return Math.min(120, Math.max(62, Math.ceil(widest) + axis.gap + 6));
 }
 
 /** A signal that moves little in proportion to its level gets an axis of its own; others begin at 0.
@@ -184,12 +191,17 @@ function said(u, { lines, unit }) {
 
 /** Changes on the time axis: what can be focused and read. @param {any} u @param {ChartOptions} options */
 function marks(u, options) {
-  for (const old of u.over.querySelectorAll(".mark")) old.remove();
   const [first, last] = extentOf(options);
-  for (const change of options.changes ?? []) {
-    if (change.time_ns < first || change.time_ns > last) continue;
+  const held = u.over.querySelectorAll(".mark");
+  const told = (options.changes ?? []).filter((change) => change.time_ns >= first && change.time_ns <= last);
+  for (const [index, change] of told.entries()) {
+    const left = `${u.valToPos(change.time_ns / 1e9, "x")}px`;
+    if (held[index]) {
+      held[index].style.left = left; // drawn again, in another size
+      continue;
+    }
     const words = `${clock(ms(change.time_ns))} ${plain(change.kind, 20)}${change.service ? ` of ${plain(change.service, 60)}` : ""}${change.description ? `: ${plain(change.description, 160)}` : ""}`;
-    const node = h("button.mark", { title: words, "aria-label": words, style: { left: `${u.valToPos(change.time_ns / 1e9, "x")}px` } });
+    const node = h("button.mark", { title: words, "aria-label": words, style: { left } });
     u.over.append(node);
   }
 }

@@ -1,25 +1,27 @@
 /** Latency over time as a map: darker where there are more requests, hot where they failed. A box can be drawn on it. */
 
 import { effect, h, onEnd, signal } from "../lib/dom.js";
-import { clock, duration, ms, number, percent, utc } from "../lib/format.js";
+import { clock, duration, ms, number, percent, plain, plural, utc } from "../lib/format.js";
 import { colour, themed } from "../lib/theme.js";
 import { mixed } from "./map.js";
 
 /** @typedef {{start_ns: number, step_ns: number, edges_ms: number[], counts: number[][], errors: number[][]}} HeatMap */
-/** @typedef {{start_ns: number, end_ns: number, low_ms: number, high_ms: number | null}} Box */
+/** @typedef {import("../lib/box.js").Box} Box */
 
 const LEFT = 58;
 const BELOW = 22;
 const TOP = 6;
 
 /** @param {{map: () => HeatMap, box?: () => Box | null, select?: (box: Box | null) => void, height?: number, label: string,
- *   dots?: () => Array<{time_ns: number, ms: number, error: boolean, id: string}>, pick?: (id: string) => void}} options */
-export function heat({ map, box = () => null, select, height = 240, label, dots = () => [], pick }) {
+ *   dots?: () => Array<{time_ns: number, ms: number, error: boolean, id: string}>, pick?: (id: string) => void,
+ *   changes?: () => import("../lib/types.js").Change[], shade?: () => [number, number] | null,
+ *   against?: () => [number, number] | null}} options `shade` is an incident, `against` the time that a box is compared with */
+export function heat({ map, box = () => null, select, height = 240, label, dots = () => [], pick, changes = () => [], shade = () => null, against = () => null }) {
   const canvas = h("canvas", { width: 10, height: 10 });
   const told = signal("");
   const stage = h("div.heat", {
     role: select ? "application" : "img", tabindex: select ? "0" : null, style: { height: `${height}px` },
-    "aria-label": () => `${label}. ${summary(map())}${select ? " Arrows move a box, with Shift they change its size; Escape takes it away." : ""}`,
+    "aria-label": () => `${label}. ${summary(map())}${changes().length ? ` ${plural(changes().length, "change")}.` : ""}${select ? " Arrows move a box, with Shift they change its size; Escape takes it away." : ""}`,
   }, canvas);
   /** A box while it is drawn. @type {import("../lib/dom.js").Signal<Box | null>} */
   const draft = signal(/** @type {Box | null} */ (null));
@@ -41,6 +43,7 @@ export function heat({ map, box = () => null, select, height = 240, label, dots 
     if (!ctx) return;
     ctx.scale(ratio, ratio);
     paint(ctx, grid(), { width, tall, box: draft.peek() ?? box(), dots: dots() });
+    happened(ctx, grid(), { width, tall, changes: changes(), shade: shade(), against: draft.peek() ? null : against() });
   };
   const size = new ResizeObserver(([entry]) => {
     [width, tall] = [Math.floor(entry.contentRect.width), height];
@@ -49,7 +52,7 @@ export function heat({ map, box = () => null, select, height = 240, label, dots 
   size.observe(stage);
   onEnd(() => size.disconnect());
   effect(() => {
-    void [themed.value, map(), box(), draft.value, dots()];
+    void [themed.value, map(), box(), draft.value, dots(), changes(), shade(), against()];
     draw();
   });
 
@@ -83,7 +86,10 @@ export function heat({ map, box = () => null, select, height = 240, label, dots 
     const { t, d } = under(event);
     const [count, bad] = [held.counts[t]?.[d] ?? 0, held.errors[t]?.[d] ?? 0];
     const time = clock(ms(held.start_ns + t * held.step_ns));
-    told.value = dot
+    const change = changes().find((one) => Math.abs(one.time_ns - (held.start_ns + (t + 0.5) * held.step_ns)) <= held.step_ns / 2);
+    told.value = change && event.clientY - canvas.getBoundingClientRect().top < TOP + 12
+      ? `${clock(ms(change.time_ns))} ${plain(change.kind, 20)}${change.service ? ` of ${plain(change.service, 60)}` : ""}${change.description ? `: ${plain(change.description, 120)}` : ""}`
+      : dot
       ? `trace of ${clock(ms(dot.time_ns))} · ${duration(dot.ms * 1e6)}${dot.error ? " · failed" : ""}`
       : `${time} · ${duration(held.edges_ms[d] * 1e6)} – ${duration(held.edges_ms[d + 1] * 1e6)} · ${number(count)} ${count === 1 ? "request" : "requests"}${bad ? ` · ${percent(bad / count)} failed` : ""}`;
   });
@@ -205,8 +211,9 @@ function paint(ctx, grid, { width, tall, box, dots }) {
   for (let t = 0; t < bins; t += steps) {
     const x = LEFT + t * cell;
     if (x + 52 > width) break;
+    ctx.fillRect(Math.round(x), tall - BELOW, 1, 5);
     ctx.textAlign = "left";
-    ctx.fillText(clock(ms(held.start_ns + t * held.step_ns)), x, tall - 6);
+    ctx.fillText(clock(ms(held.start_ns + t * held.step_ns)), x + 3, tall - 6);
   }
   for (const dot of dots) {
     const [x, y] = spot(dot, grid);
@@ -220,6 +227,41 @@ function paint(ctx, grid, { width, tall, box, dots }) {
     ctx.stroke();
   }
   if (box) outline(ctx, grid, box, act, width);
+}
+
+/** What happened on the axis of time: where an incident began, the diamonds of changes, and the time of the baseline.
+ * @param {CanvasRenderingContext2D} ctx @param {any} grid @param {{width: number, tall: number, changes: Array<{time_ns: number}>,
+ *   shade: [number, number] | null, against: [number, number] | null}} view */
+function happened(ctx, { held, bins, cell }, { width, tall, changes, shade, against }) {
+  const [hot, change, cool] = ["--hot-solid", "--change", "--cool"].map(colour);
+  const x = (/** @type {number} */ ns) => LEFT + ((ns - held.start_ns) / held.step_ns) * cell;
+  const last = held.start_ns + bins * held.step_ns;
+  const within = (/** @type {number} */ ns) => Math.max(LEFT, Math.min(width, x(ns)));
+  if (shade && shade[1] > held.start_ns && shade[0] < last) {
+    ctx.fillStyle = hot;
+    ctx.fillRect(within(shade[0]), tall - BELOW, within(shade[1]) - within(shade[0]), 3);
+    if (shade[0] > held.start_ns) ctx.fillRect(x(shade[0]), TOP, 1.5, tall - TOP - BELOW);
+  }
+  if (against && against[1] > held.start_ns && against[0] < last) {
+    ctx.save();
+    ctx.strokeStyle = cool;
+    ctx.lineWidth = 1.5;
+    ctx.setLineDash([5, 4]);
+    ctx.strokeRect(within(against[0]) + 1, TOP + 1, Math.max(within(against[1]) - within(against[0]) - 2, 2), tall - TOP - BELOW - 2);
+    ctx.restore();
+  }
+  for (const { time_ns } of changes) {
+    if (time_ns < held.start_ns || time_ns > last) continue;
+    const at = x(time_ns);
+    ctx.fillStyle = change;
+    ctx.fillRect(at - 0.5, TOP, 1, tall - TOP - BELOW);
+    ctx.beginPath();
+    ctx.moveTo(at, TOP - 5);
+    ctx.lineTo(at + 5, TOP);
+    ctx.lineTo(at, TOP + 5);
+    ctx.lineTo(at - 5, TOP);
+    ctx.fill();
+  }
 }
 
 /** @param {CanvasRenderingContext2D} ctx @param {any} grid @param {Box} box @param {string} act @param {number} width */

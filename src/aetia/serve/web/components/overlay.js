@@ -1,6 +1,7 @@
 /** Dialogs, menus and short messages. */
 
 import { append, h, scoped } from "../lib/dom.js";
+import { sentence } from "../lib/format.js";
 import { icon } from "./icon.js";
 
 /** A dialog that ends with Escape or its button; focus goes back to where it was.
@@ -95,9 +96,6 @@ function place(node, anchor) {
   node.style.left = `${left}px`;
   node.style.top = `${above ? at.top - node.offsetHeight - 4 : at.bottom + 4}px`;
 }
-
-/** @param {string} text */
-const sentence = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
 
 const toasts = h("div.toasts", { role: "status", "aria-live": "polite" });
 

@@ -2,6 +2,8 @@
 
 import { h, signal, untracked } from "../lib/dom.js";
 import { ApiError } from "../lib/api.js";
+import { hear } from "../lib/live.js";
+import { sentence } from "../lib/format.js";
 import { icon } from "./icon.js";
 import { copyText } from "./copy.js";
 
@@ -43,9 +45,6 @@ export function failed(error, retry) {
     ),
   );
 }
-
-/** @param {string} text */
-const sentence = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
 
 /** @param {unknown} error */
 function titleOf(error) {
@@ -91,6 +90,7 @@ export function loaded(fetcher, render, { lines = 6 } = {}) {
     state.value = { kind: "waiting" };
     void reload();
   }
+  hear("back", () => state.peek().kind === "failed" && again());
   void reload();
   return { node, reload };
 }

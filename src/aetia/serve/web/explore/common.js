@@ -3,7 +3,7 @@
 import { get } from "../lib/api.js";
 import { batch, computed, effect, h, onEnd, signal, untracked } from "../lib/dom.js";
 import { hear } from "../lib/live.js";
-import { asked, setRange, absolute } from "../lib/range.js";
+import { asked, bounds, setRange, absolute } from "../lib/range.js";
 import { linked, query, setQuery } from "../lib/router.js";
 import { bones, failed } from "../components/states.js";
 
@@ -62,8 +62,8 @@ export function answer(place, ask, { live = true, paused = () => false } = {}) {
   if (live) {
     const timer = setInterval(() => untracked(again), AGAIN_MS);
     onEnd(() => clearInterval(timer));
-    hear("back", () => untracked(again));
   }
+  hear("back", () => untracked(() => (kind.peek() === "failed" ? (turn.value = turn.peek() + 1) : live && again())));
   onEnd(() => running?.abort());
   return { value, kind, error, busy, reload: () => (turn.value = turn.peek() + 1) };
 }
@@ -97,9 +97,26 @@ export function happenings(place, window, service) {
   return {
     changes: () => changes.value.value?.changes ?? [],
     incidents: () => incidents.value.value?.incidents ?? [],
-    /** Incident in whose reach the service lies, the newest. @param {string} name */
-    of: (name) => (incidents.value.value?.incidents ?? []).filter((/** @type {any} */ one) => one.reach?.includes(name) && one.state !== "merged"),
+    /** Incidents that a service causes or that hurt it, the newest first. @param {string} name @returns {Array<{incident: any,
+     * part: "cause" | "hurt"}>} */
+    of: (name) => (incidents.value.value?.incidents ?? []).filter((/** @type {any} */ one) => one.state !== "merged").flatMap((/** @type {any} */ incident) => {
+      const part = partOf(incident, name);
+      return part ? [{ incident, part }] : [];
+    }),
+    /** The incident of the range that the service is part of, the newest. @param {string} name @returns {any} */
+    during(name) {
+      const { start, end } = bounds();
+      return this.of(name).map(({ incident }) => incident).find((incident) => stretch(incident)[0] < end * 1e6 && stretch(incident)[1] > start * 1e6) ?? null;
+    },
   };
+}
+
+/** What a service has to do with an incident. That a hurt entry point calls it is not enough.
+ * @param {any} incident @param {string} name @returns {"cause" | "hurt" | null} */
+export function partOf(incident, name) {
+  if (incident.diagnosis?.causes?.includes(name)) return "cause";
+  const hurt = [...(incident.diagnosis?.hurt ?? []), ...incident.breaches.map((/** @type {any} */ one) => one.entry.service ?? one.entry.name), ...incident.alerts.map((/** @type {any} */ one) => one.service)];
+  return hurt.includes(name) ? "hurt" : null;
 }
 
 const nothing = () => ({});

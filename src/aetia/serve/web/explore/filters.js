@@ -51,7 +51,15 @@ export function filterBuilder(place, of, window) {
     else if (name === "name") {
       const service = filters().map(parsed).find((one) => one.field === "service" && one.op === "=")?.value;
       values.value = await names("operations", (/** @type {any} */ row) => row.name, service);
-    } else values.value = [];
+    } else values.value = name ? await offered(name) : [];
+  };
+  /** @param {string} key */
+  const offered = async (key) => {
+    try {
+      return (await ask("attributes/values", { ...window(), key, signal: of }, place.signal)).values;
+    } catch {
+      return []; // a column of numbers, or a store that is busy: one can still write any value
+    }
   };
   /** @param {string} path @param {(row: any) => string} take @param {string} [service] */
   const names = async (path, take, service) => {

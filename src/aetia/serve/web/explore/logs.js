@@ -1,18 +1,20 @@
 /** Logs: what they say in general, compared with the time before, and the lines themselves. */
 
 import { batch, computed, effect, h, signal, untracked } from "../lib/dom.js";
-import { clock, ms, moment, number, plain, plural, rough } from "../lib/format.js";
+import { clock, ms, moment, number, plain, plural, printable, rough } from "../lib/format.js";
 import { setQuery } from "../lib/router.js";
 import { attempt } from "../components/overlay.js";
+import { strip } from "../components/spark.js";
 import { empty } from "../components/states.js";
 import { table } from "../components/table.js";
 import { when } from "../components/time.js";
 import { icon } from "../components/icon.js";
-import { answer, ask, filtered, filters, param, range, serviceLink, setFilters, shown, traceLink } from "./common.js";
+import { answer, ask, filtered, filters, happenings, param, range, serviceLink, setFilters, shown, traceLink } from "./common.js";
 import { filterBuilder } from "./filters.js";
 import { explore } from "./frame.js";
 
 const MOST = 200;
+const FIRST = 40;
 const CHANGES = [["all", "All"], ["new", "New"], ["more", "More"], ["less", "Less"], ["gone", "Gone"]];
 /** @type {Record<string, string>} */
 const ROLES = { fatal: "critical", error: "critical", warn: "minor", warning: "minor" };
@@ -71,36 +73,54 @@ function templates(place, window, service) {
     ),
     shown(from, () => [
       () => {
-        const { before, mined, complete, templates: all } = from.value.value;
-        const first = all.length > 0 && all.every((/** @type {any} */ row) => row.before === 0);
-        return h("p.small.soft", {}, `Compared with the ${rough(before[1] - before[0])} before (since ${moment(ms(before[0]))}); the most surprising first. `, complete ? `Mined from ${plural(mined, "distinct line")}.` : `Mined from the ${number(mined)} most frequent distinct lines; rare ones may be missing.`, first ? " Nothing was stored in the time before, so all of them count as new." : "");
+        const { before, compared, complete, one_in: [most, few] } = from.value.value;
+        const sampled = most > 1 || few > 1 ? ` One in ${number(most)} lines was read${few > 1 ? `, of warnings and errors one in ${number(few)}` : ", and every warning and error"}; counts are estimates.` : "";
+        return h("p.small.soft", {}, compared ? `Compared with the ${rough(before[1] - before[0])} before (since ${moment(ms(before[0]))}); the most surprising first.` : "Nothing is stored of the time before, so nothing can be called new; the most severe first.", sampled, complete ? "" : " Rare lines may be missing.");
       },
       () => (rows.value.length
-        ? h("div.card", {}, templateTable(rows, service))
+        ? h("div.card", {}, templateTable(rows, from, happenings(place, window, () => "")))
         : h("div.card", {}, empty("No template fits", change.value === "all" && !words.value ? "No log line was stored in this time." : "None of this time has changed in that way.", { slim: true }))),
     ], 8),
   ];
 }
 
-/** @param {import("../lib/dom.js").Signal<any[]>} rows @param {import("../lib/dom.js").Signal<string>} service */
-function templateTable(rows, service) {
-  const most = computed(() => Math.max(1, ...rows.value.map((row) => Math.max(row.count, row.before))));
+/** Counts of a template over time, with the time before paler and the onset of the incident that its service is part of.
+ * @param {any} row @param {{window: [number, number], start_ns: number, step_ns: number}} found @param {ReturnType<typeof happenings>} happened */
+export function course(row, found, happened) {
+  const begin = row.change === "unknown" ? Math.floor((found.window[0] - found.start_ns) / found.step_ns) : 0;
+  const counts = row.counts.slice(begin);
+  const bin = (/** @type {number} */ ns) => (ns - found.start_ns) / found.step_ns - begin;
+  const held = row.service ? happened.of(row.service).map(({ incident }) => incident.onset_ns).find((onset) => bin(onset) > 0 && bin(onset) < counts.length) : undefined;
+  const said = row.change === "unknown" ? `${number(row.count)} lines` : `${number(row.before)} lines before, ${number(row.count)} now`;
+  return strip(counts, {
+    split: bin(found.window[0]), onset: held === undefined ? null : bin(held), hot: row.change === "new" || (["more", "unknown"].includes(row.change) && ROLES[row.severity ?? ""] === "critical"),
+    label: `${said}; the first ${clock(ms(row.first_ns))}, the last ${clock(ms(row.last_ns))}${held === undefined ? "" : `; incident since ${clock(ms(held))}`}`,
+  });
+}
+
+/** How it changed, in a word. @param {{change: string}} row */
+const changed = ({ change }) => (change === "unknown" ? h("span.faint", {}, "–") : change === "same" ? h("span.faint", {}, "same") : h("span.badge", { class: change === "new" ? "hot" : change === "more" ? "minor" : "cool" }, change));
+
+/** @param {import("../lib/dom.js").Signal<any[]>} rows @param {import("./common.js").Answer} from @param {ReturnType<typeof happenings>} happened */
+function templateTable(rows, from, happened) {
   const link = (/** @type {any} */ row) => filtered("/explore/logs", [conditionOf(row.template)], { service: row.service ?? "", view: "lines" });
-  return table({
+  const all = signal(false);
+  const list = table({
     label: "Log templates",
-    rows: () => rows.value.slice(0, 300),
+    rows: () => rows.value.slice(0, all.value ? 1000 : FIRST),
     key: (row) => `${row.service}\n${row.template}\n${row.severity}`,
     columns: [
       { key: "template", title: "Template", narrow: "whole", by: (row) => row.template, cell: (row) => h("div.said", {}, h("a.template.mono.plain", { href: () => link(row), title: plain(row.example, 400) }, pattern(row.template)), row.exception ? h("div.small.hotword", {}, plain(row.exception, 120), row.call_site ? h("span.faint", {}, ` at ${plain(row.call_site, 120)}`) : null) : null) },
       { key: "severity", title: "Severity", narrow: "right", by: (row) => row.severity ?? "", cell: (row) => level(row.severity) },
       { key: "service", title: "Service", narrow: "right", by: (row) => row.service ?? "", cell: (row) => (row.service ? h("a.nowrap", { href: () => serviceLink(row.service) }, plain(row.service, 60)) : "–") },
-      { key: "change", title: "Change", narrow: "right", by: (row) => row.change, cell: (row) => (row.change === "same" ? h("span.faint", {}, "same") : h("span.badge", { class: row.change === "new" || row.change === "more" ? "hot" : "cool" }, row.change)) },
+      { key: "change", title: "Change", narrow: "right", by: (row) => row.change, cell: changed },
       { key: "before", title: "Before", num: true, narrow: "right", by: (row) => row.before, cell: (row) => number(row.before) },
       { key: "count", title: "Now", num: true, narrow: "right", by: (row) => row.count, cell: (row) => number(row.count) },
-      { key: "bars", title: "", narrow: "gone", cell: (row) => h("span.twobars", { "aria-hidden": "true", title: `${row.before} before, ${row.count} now` }, h("i.then", { style: { "--share": String(Math.sqrt(row.before / most.value)) } }), h("i", { style: { "--share": String(Math.sqrt(row.count / most.value)) } })) },
-      { key: "last", title: "Last", num: true, narrow: "right", by: (row) => row.last_ns, cell: (row) => when(row.last_ns, { day: false }) },
+      { key: "course", title: "Over time", narrow: "whole", cell: (row) => course(row, from.value.value, happened), help: "Grey: the time before. Dashed: an incident that its service is part of" },
+      { key: "last", title: "Last", num: true, narrow: "gone", by: (row) => row.last_ns, cell: (row) => when(row.last_ns, { day: false }) },
     ],
   });
+  return [list, () => (rows.value.length > FIRST ? h("p.more", {}, h("button.button.slim", { onclick: () => (all.value = !all.peek()) }, all.value ? "Show fewer" : `Show ${number(rows.value.length - FIRST)} more`)) : null)];
 }
 
 /** A template with its values made faint. @param {string} template */
@@ -149,7 +169,7 @@ function line(row) {
       "details",
       {},
       h("summary", {}, h("time.faint", { title: moment(ms(row.time_ns)) }, clock(ms(row.time_ns))), h("span.sev", { class: role }, (row.severity ?? "").slice(0, 5).toLowerCase()), h("span.service.soft.cut", {}, plain(row.service ?? "", 40)), h("span.body.mono", {}, plain(row.body ?? "", 300))),
-      h("div.details", {}, h("pre.template", {}, printable(row.body ?? "")),
+      h("div.details", {}, h("pre.template", {}, printable(row.body)),
         h("dl.pairs", {}, facts.map(([key, value]) => [h("dt", {}, plain(key, 80)), h("dd.mono", {}, plain(value, 400))])),
         h("div.row", {}, row.trace_id ? h("a.button.slim", { href: () => traceLink(row.trace_id, row.span_id ? { span: row.span_id } : {}) }, "Open its trace") : null,
           h("button.button.slim", { onclick: () => setFilters([...new Set([...filters(), conditionOf(masked(row.body ?? ""))])]) }, "Lines like this"))),
@@ -159,6 +179,3 @@ function line(row) {
 
 /** Numbers and long hexadecimal words as values. @param {string} body */
 const masked = (body) => body.replace(/\b[0-9a-f]{8,}\b|\d+/gi, "<*>");
-
-/** Lines stay, other control characters go. @param {string} body */
-const printable = (body) => body.slice(0, 8000).replace(/[^\P{C}\n\t]/gu, " ");

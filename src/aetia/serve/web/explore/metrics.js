@@ -77,7 +77,7 @@ function multiples(found, metric, how, split, happened, service) {
     const key = split === "all" ? "all series" : split === "service" ? one.service ?? "no service" : split === "instance" ? one.instance ?? one.service ?? "no instance" : titleOf(one);
     groups.set(key, [...(groups.get(key) ?? []), one]);
   }
-  const incident = service ? happened.of(service)[0] : null;
+  const incident = service ? happened.during(service) : null;
   return [
     h("p.small.soft", {}, plural(found.series.length, "series", "series"), found.truncated ? `; the first ${number(MOST)} are shown` : "", incident ? ". Shaded: the incident." : "."),
     h("div.card.body.multiples", {}, [...groups].slice(0, MOST).map(([title, members]) => h("div", {},

@@ -1,8 +1,9 @@
 /** One service: its requests over time, operations, neighbours, failures, log templates and metrics. */
 
 import { computed, h, untracked } from "../lib/dom.js";
-import { duration, number, percent, plain, plural } from "../lib/format.js";
-import { linked, setQuery } from "../lib/router.js";
+import { duration, inMs, number, percent, plain, plural } from "../lib/format.js";
+import { written } from "../lib/box.js";
+import { go, linked, setQuery } from "../lib/router.js";
 import { chart } from "../components/chart.js";
 import { heat } from "../components/heat.js";
 import { icon } from "../components/icon.js";
@@ -11,7 +12,7 @@ import { table } from "../components/table.js";
 import { when } from "../components/time.js";
 import { answer, ask, filtered, happenings, param, range, serviceLink, shown, stretch, traceLink, zoomTo } from "./common.js";
 import { card, explore } from "./frame.js";
-import { conditionOf } from "./logs.js";
+import { conditionOf, course } from "./logs.js";
 import { burning } from "./services.js";
 
 /** @param {import("../lib/router.js").Place} place */
@@ -54,7 +55,7 @@ export function page(place) {
       card(() => (operation.value ? ["Requests of ", h("span.mono", {}, plain(operation.value, 80))] : "Requests"), () => (operation.value ? h("button.button.slim", { onclick: () => setQuery({ operation: null }) }, icon("close"), "all operations") : null),
         h("div.body", {}, shown(red, () => () => charts(red.value.value, happened, name), 5)),
         h("div.body", {}, shown(heatMap, () => [
-          heat({ map: () => heatMap.value.value.map, label: "Latency of the requests", height: 200, box: () => null, select: (box) => box && jump(name, operation.value, box) }),
+          heat({ map: () => heatMap.value.value.map, label: "Latency of the requests", height: 200, box: () => null, select: (box) => box && jump(name, operation.value, box), changes: happened.changes, shade: () => shaded(happened, name) }),
           h("p.small.faint", {}, "Draw a box around requests to see what sets them apart."),
         ], 4)),
       ),
@@ -64,34 +65,36 @@ export function page(place) {
         "div.halves",
         {},
         card("Traces that failed", h("a.small", { href: () => filtered("/explore/traces", [own, "status:=:error"], { order: "errors" }) }, "all of them"), shown(failures, () => () => failed(failures.value.value.traces), 4)),
-        card("What its logs say", h("a.small", { href: () => linked("/explore/logs", { service: name }) }, "all templates"), shown(templates, () => () => said(templates.value.value.templates, name), 4)),
+        card("What its logs say", h("a.small", { href: () => linked("/explore/logs", { service: name }) }, "all templates"), shown(templates, () => () => said(templates.value.value, name, happened), 4)),
       ),
       card("Metrics", null, shown(metrics, () => () => names(metrics.value.value.metrics, name), 3)),
     ),
   );
 }
 
-/** Go on with a box. @param {string} service @param {string} operation @param {import("../components/heat.js").Box} box */
-async function jump(service, operation, box) {
-  const { go } = await import("../lib/router.js");
-  go(linked("/compare", { service, operation, box: [box.start_ns, box.end_ns, box.low_ms, box.high_ms ?? ""].join("_") }));
-}
+/** Go on with a box. @param {string} service @param {string} operation @param {import("../lib/box.js").Box} box */
+const jump = (service, operation, box) => go(linked("/compare", { service, operation, box: written(box) }));
 
 /** @param {any} row */
 function tiles(row) {
   if (!row.requests) return h("div.card", {}, empty("It served no request in this time", "It may have sent some, or logs and metrics: see below.", { slim: true }));
-  const ms = (/** @type {number | null} */ value) => duration(value === null ? null : value * 1e6);
   /** @type {Array<[string, string, string]>} */
   const facts = [
     ["Requests", `${number(row.per_second)}/s`, ""], ["Errors", row.errors ? percent(row.error_share) : "0 %", row.error_share >= 0.01 ? "hot" : ""],
-    ["p50", ms(row.p50_ms), ""], ["p95", ms(row.p95_ms), ""], ["p99", ms(row.p99_ms), ""],
+    ["p50", inMs(row.p50_ms), ""], ["p95", inMs(row.p95_ms), ""], ["p99", inMs(row.p99_ms), ""],
   ];
   return h("dl.tiles", {}, facts.map(([name, value, role]) => h("div", { class: role }, h("dt", {}, name), h("dd", {}, value))));
 }
 
+/** @param {ReturnType<typeof happenings>} happened @param {string} service @returns {[number, number] | null} */
+export function shaded(happened, service) {
+  const incident = service ? happened.during(service) : null;
+  return incident ? stretch(incident) : null;
+}
+
 /** @param {any} answer @param {ReturnType<typeof happenings>} happened @param {string} service */
 function charts({ red, window }, happened, service) {
-  const incident = happened.of(service)[0];
+  const incident = happened.during(service);
   const base = {
     start_ns: red.start_ns, step_ns: red.step_ns, shade: incident ? stretch(incident) : null, sync: "service", height: 140, select: zoomTo,
     extent: /** @type {[number, number]} */ (window), changes: happened.changes(),
@@ -120,7 +123,6 @@ function charts({ red, window }, happened, service) {
 /** @param {import("./common.js").Answer} from @param {string} service @param {import("../lib/dom.js").Signal<string>} operation */
 function operationTable(from, service, operation) {
   const rows = computed(() => from.value.value?.operations ?? []);
-  const ms = (/** @type {number | null} */ value) => duration(value === null ? null : value * 1e6);
   return [
     table({
       label: "Operations", keyboard: true,
@@ -134,9 +136,9 @@ function operationTable(from, service, operation) {
         { key: "kind", title: "Kind", narrow: "right", by: (row) => row.kind ?? "", cell: (row) => h("span.soft", {}, row.kind ?? "–") },
         { key: "requests", title: "Per second", num: true, narrow: "right", by: (row) => row.per_second, cell: (row) => number(row.per_second) },
         { key: "errors", title: "Errors", num: true, narrow: "right", by: (row) => row.error_share, cell: (row) => h("span", { class: row.error_share >= 0.01 ? "hotword" : "" }, row.errors ? percent(row.error_share) : "0 %") },
-        { key: "p50", title: "p50", num: true, narrow: "right", by: (row) => row.p50_ms, cell: (row) => ms(row.p50_ms) },
-        { key: "p95", title: "p95", num: true, narrow: "right", by: (row) => row.p95_ms, cell: (row) => ms(row.p95_ms) },
-        { key: "p99", title: "p99", num: true, narrow: "right", by: (row) => row.p99_ms, cell: (row) => ms(row.p99_ms) },
+        { key: "p50", title: "p50", num: true, narrow: "right", by: (row) => row.p50_ms, cell: (row) => inMs(row.p50_ms) },
+        { key: "p95", title: "p95", num: true, narrow: "right", by: (row) => row.p95_ms, cell: (row) => inMs(row.p95_ms) },
+        { key: "p99", title: "p99", num: true, narrow: "right", by: (row) => row.p99_ms, cell: (row) => inMs(row.p99_ms) },
         { key: "go", title: "", narrow: "whole", cell: (row) => h("a.small.nowrap", { href: () => filtered("/explore/traces", [`service:=:${service}`, `name:=:${row.name}`]) }, "traces") },
       ],
     }),
@@ -160,7 +162,7 @@ function neighbours(from, service, callers) {
           { key: "name", title: callers ? "Caller" : "Callee", narrow: "whole", by: (edge) => edge[other], cell: (edge) => h("span", {}, h("a", { href: () => serviceLink(edge[other]) }, plain(edge[other], 80)), edge.external ? h("span.small.faint", {}, " outside") : null) },
           { key: "calls", title: "Calls", num: true, narrow: "right", by: (edge) => edge.calls, cell: (edge) => number(edge.calls) },
           { key: "errors", title: "Errors", num: true, narrow: "right", by: (edge) => edge.errors / edge.calls, cell: (edge) => h("span", { class: edge.errors / edge.calls >= 0.01 ? "hotword" : "" }, edge.errors ? percent(edge.errors / edge.calls) : "0 %") },
-          { key: "p95", title: "p95", num: true, narrow: "right", by: (edge) => edge.p95_ms, cell: (edge) => duration(edge.p95_ms === null ? null : edge.p95_ms * 1e6) },
+          { key: "p95", title: "p95", num: true, narrow: "right", by: (edge) => edge.p95_ms, cell: (edge) => inMs(edge.p95_ms) },
         ],
       }))),
     ];
@@ -174,14 +176,15 @@ function failed(rows) {
     h("li", {}, h("a.cut", { href: () => traceLink(row.trace_id) }, plain(`${row.service} ${row.name}`, 120)), h("span.soft.small.nowrap", {}, plural(row.errors, "error"), " · ", duration(row.duration_ms * 1e6)), h("span.faint.small", {}, when(row.start_ns, { day: false })))));
 }
 
-/** @param {any[]} rows @param {string} service */
-function said(rows, service) {
+/** @param {any} found @param {string} service @param {ReturnType<typeof happenings>} happened */
+function said(found, service, happened) {
+  const rows = found.templates;
   if (rows.length === 0) return empty("It wrote no log line in this time", undefined, { slim: true });
-  return h("ul.lines", {}, rows.map((row) =>
+  return h("ul.lines.said", {}, rows.map((/** @type {any} */ row) =>
     h("li", {},
       h("a.cut.mono", { href: () => filtered("/explore/logs", [conditionOf(row.template)], { service, view: "lines" }), title: plain(row.template, 400) }, plain(row.template, 160)),
-      h("span.small.nowrap", { class: row.change === "new" || row.change === "more" ? "hotword" : "soft" }, row.change === "same" ? "" : row.change),
-      h("span.soft.small.nowrap", {}, `${number(row.before)} → ${number(row.count)}`))));
+      course(row, found, happened),
+      h("span.soft.small.nowrap.num", {}, found.compared ? `${number(row.before)} → ${number(row.count)}` : number(row.count)))));
 }
 
 /** @param {any[]} rows @param {string} service */

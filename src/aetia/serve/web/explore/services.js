@@ -1,7 +1,7 @@
 /** All services: how many requests they serve, how many fail, how long they take, who calls whom. */
 
 import { computed, h, signal } from "../lib/dom.js";
-import { count, duration, number, percent, plain, plural } from "../lib/format.js";
+import { count, inMs, number, percent, plain, plural } from "../lib/format.js";
 import { go, setQuery } from "../lib/router.js";
 import { icon } from "../components/icon.js";
 import { map } from "../components/map.js";
@@ -67,23 +67,29 @@ function list(place, window, rows, happened) {
       { key: "requests", title: "Requests/s", num: true, narrow: "right", by: (row) => row.per_second, cell: (row) => number(row.per_second), help: "Spans of kind server or consumer per second" },
       { key: "course", title: "over time", narrow: "gone", cell: (row) => spark(lines.value.get(row.service)?.requests ?? [], { width: 120, label: "" }) },
       { key: "errors", title: "Errors", num: true, narrow: "right", by: (row) => row.error_share, cell: errors, help: "Share of requests whose status is error" },
-      { key: "bad", title: "over time", narrow: "gone", cell: (row) => spark(lines.value.get(row.service)?.errors ?? [], { width: 72, hot: row.errors > 0 }) },
-      { key: "p50", title: "p50", num: true, narrow: "right", by: (row) => row.p50_ms, cell: (row) => ms(row.p50_ms), help: "Half of the requests are faster" },
-      { key: "p95", title: "p95", num: true, narrow: "right", by: (row) => row.p95_ms, cell: (row) => ms(row.p95_ms), help: "95 % of the requests are faster" },
-      { key: "p99", title: "p99", num: true, narrow: "right", by: (row) => row.p99_ms, cell: (row) => ms(row.p99_ms), help: "99 % of the requests are faster" },
+      { key: "bad", title: "over time", narrow: "gone", cell: (row) => spark(shares(lines.value.get(row.service)), { width: 72, hot: row.errors > 0, atLeast: 0.1 }) },
+      { key: "p50", title: "p50", num: true, narrow: "right", by: (row) => row.p50_ms, cell: (row) => inMs(row.p50_ms), help: "Half of the requests are faster" },
+      { key: "p95", title: "p95", num: true, narrow: "right", by: (row) => row.p95_ms, cell: (row) => inMs(row.p95_ms), help: "95 % of the requests are faster" },
+      { key: "p99", title: "p99", num: true, narrow: "right", by: (row) => row.p99_ms, cell: (row) => inMs(row.p99_ms), help: "99 % of the requests are faster" },
       { key: "slow", title: "p95 over time", narrow: "gone", cell: (row) => spark(lines.value.get(row.service)?.p95_ms ?? [], { width: 96 }) },
     ],
   });
 }
 
-/** @param {number | null} value */
-const ms = (value) => duration(value === null ? null : value * 1e6);
 
-/** Open incidents that reach the service. @param {ReturnType<typeof happenings>} happened @param {string} service */
+/** What the service has to do with an open incident. @param {ReturnType<typeof happenings>} happened @param {string} service */
 export const burning = (happened, service) => () => {
-  const found = happened.of(service).filter((/** @type {any} */ one) => one.state === "open");
-  return found.length ? h("a.badge.critical", { href: `/incidents/${encodeURIComponent(found[0].id)}`, title: plain(found[0].title, 200) }, h("i"), "incident") : null;
+  const found = open(happened, service);
+  if (!found) return null;
+  const words = found.part === "cause" ? "root cause" : "users hurt";
+  return h("a.badge", { class: found.part === "cause" ? "hot" : "critical", href: `/incidents/${encodeURIComponent(found.incident.id)}`, title: plain(found.incident.title, 200) }, h("i"), words);
 };
+
+/** The open incident that it causes, else one that hurts it. @param {ReturnType<typeof happenings>} happened @param {string} service */
+function open(happened, service) {
+  const found = happened.of(service).filter(({ incident }) => incident.state === "open");
+  return found.find(({ part }) => part === "cause") ?? found[0];
+}
 
 /** Series of the services, one question after the other, so that the table need not wait for them.
  * @param {import("../lib/router.js").Place} place @param {() => any} window @param {() => string[]} names */
@@ -108,6 +114,11 @@ function sparks(place, window, names) {
   return held;
 }
 
+/** Which share of the requests of each bin failed. @param {{requests: number[], errors: number[]} | undefined} red */
+function shares(red) {
+  return red ? red.requests.map((of, at) => (of ? red.errors[at] / of : 0)) : [];
+}
+
 /** Seconds of a bin for a line of 30 points. @param {{start: string, end: string}} asked */
 async function stepOf(asked) {
   const { instant } = await import("../lib/range.js");
@@ -130,10 +141,11 @@ function topology(place, window, services, happened, words) {
       label: `Calls between ${plural(names.size, "service")}; the table shows the same in words`,
       nodes: [...names].map((name) => {
         const row = rows.get(name);
-        const fires = happened.of(name).some((/** @type {any} */ one) => one.state === "open");
+        const fires = open(happened, name);
+        const said = fires ? (fires.part === "cause" ? "root cause · " : "users hurt · ") : "";
         return {
           id: `s ${name}`, label: `${fires ? "● " : ""}${name || "(no name)"}`, heat: row ? Math.min(1, row.error_share * 4) : 0,
-          note: row ? `${number(row.per_second)}/s${row.errors ? ` · ${percent(row.error_share)} failed` : ""}` : "no spans of its own",
+          note: row ? `${said}${number(row.per_second)}/s${row.errors ? ` · ${percent(row.error_share)}${said ? "" : " failed"}` : ""}` : "no spans of its own",
           marks: [row ? "" : "external", row && row.error_share >= HOT ? "lit" : row && row.error_share >= WARM ? "way" : ""].filter(Boolean),
         };
       }),
@@ -145,9 +157,9 @@ function topology(place, window, services, happened, words) {
       pick: (id) => id !== null && rows.has(id.slice(2)) && go(serviceLink(id.slice(2))),
     });
     return [
-      h("div.row.below", {}, h("p.small.soft", {}, `${plural(names.size, "service")}, ${plural(calls.length, "link")}, ${count(calls.reduce((/** @type {number} */ sum, /** @type {any} */ edge) => sum + edge.calls, 0))} calls. A service opens by a click; hot ones fail in at least ${percent(HOT)} of their requests; ● an open incident reaches it.`), h("span.room"), drawn.controls),
+      h("div.row.below", {}, h("p.small.soft", {}, `${plural(names.size, "service")}, ${plural(calls.length, "link")}, ${count(calls.reduce((/** @type {number} */ sum, /** @type {any} */ edge) => sum + edge.calls, 0))} calls. A service opens by a click; hot ones fail in at least ${percent(HOT)} of their requests; ● part of an open incident.`), h("span.room"), drawn.controls),
       drawn.node,
-      h("details.small", { open: innerWidth < 640 }, h("summary.soft", {}, "The same in words"), h("ul.dots", {}, calls.map((/** @type {any} */ edge) => h("li", {}, h("a", { href: serviceLink(edge.caller) }, plain(edge.caller, 80)), " calls ", h("a", { href: serviceLink(edge.callee) }, plain(edge.callee, 80)), `: ${plural(edge.calls, "call")}, ${percent(edge.errors / edge.calls)} failed, p95 ${ms(edge.p95_ms)}`)))),
+      h("details.small", { open: innerWidth < 640 }, h("summary.soft", {}, "The same in words"), h("ul.dots", {}, calls.map((/** @type {any} */ edge) => h("li", {}, h("a", { href: serviceLink(edge.caller) }, plain(edge.caller, 80)), " calls ", h("a", { href: serviceLink(edge.callee) }, plain(edge.callee, 80)), `: ${plural(edge.calls, "call")}, ${percent(edge.errors / edge.calls)} failed, p95 ${inMs(edge.p95_ms)}`)))),
     ];
   }, 10));
 }

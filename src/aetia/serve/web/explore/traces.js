@@ -1,6 +1,7 @@
 /** Search for traces: conditions, a map of latency with the traces found as dots on it, and the list. */
 
 import { batch, computed, effect, h, signal, untracked } from "../lib/dom.js";
+import * as boxes from "../lib/box.js";
 import { dark, themed } from "../lib/theme.js";
 import { duration, number, plain, plural } from "../lib/format.js";
 import { go, setQuery } from "../lib/router.js";
@@ -9,7 +10,7 @@ import { heat } from "../components/heat.js";
 import { empty } from "../components/states.js";
 import { table } from "../components/table.js";
 import { when } from "../components/time.js";
-import { answer, ask, filters, param, range, setFilters, shown, tone, traceLink } from "./common.js";
+import { answer, ask, filters, happenings, param, range, setFilters, shown, tone, traceLink } from "./common.js";
 import { filterBuilder, parsed, written } from "./filters.js";
 import { explore } from "./frame.js";
 
@@ -30,6 +31,7 @@ export function page(place) {
     return JSON.stringify({ service: is("service"), operation: is("service") ? is("name") : "" });
   });
   const heatMap = answer(place, (aborted) => ask("heatmap", { ...window(), ...JSON.parse(whose.value) }, aborted), { live: false });
+  const happened = happenings(place, window, () => JSON.parse(whose.value).service);
   effect(() => {
     const first = found.value.value;
     untracked(() => batch(() => { more.value = []; cursor.value = first?.cursor ?? ""; }));
@@ -57,7 +59,7 @@ export function page(place) {
         heat({
           map: () => heatMap.value.value.map, height: 190, dots: () => dots.value, pick: (id) => go(traceLink(id)),
           label: "Requests by time and latency, traces of the list as dots",
-          select: (box) => box && choose(box),
+          select: (box) => box && choose(box), changes: happened.changes,
         }),
         h("p.small.faint", {}, "A dot opens its trace; a box becomes a condition on time and duration."),
       ], 4)),
@@ -74,13 +76,10 @@ function nothing() {
     filters().length ? h("button.button", { onclick: () => setFilters([]) }, "Take the conditions out") : null]);
 }
 
-/** @param {import("../components/heat.js").Box} box */
+/** @param {import("../lib/box.js").Box} box */
 function choose(box) {
   const rest = filters().filter((/** @type {string} */ one) => !one.startsWith("duration_ms:"));
-  const round = (/** @type {number} */ value) => String(Number(value.toPrecision(4)));
-  if (box.low_ms > 0) rest.push(written("duration_ms", ">", round(box.low_ms)));
-  if (box.high_ms !== null) rest.push(written("duration_ms", "<", round(box.high_ms)));
-  setFilters(rest, { start: new Date(box.start_ns / 1e6).toISOString(), end: new Date(box.end_ns / 1e6).toISOString() });
+  setFilters([...rest, ...boxes.lengths(box).map((one) => written(...one))], boxes.time(box));
 }
 
 /** @param {import("../lib/dom.js").Signal<any[]>} rows */

@@ -2,9 +2,7 @@
 
 import { address, post } from "../lib/api.js";
 import { h, signal } from "../lib/dom.js";
-import { ms } from "../lib/format.js";
 import { bind } from "../lib/keys.js";
-import { absolute } from "../lib/range.js";
 import { mayWrite } from "../shell.js";
 import { copyText } from "../components/copy.js";
 import { icon } from "../components/icon.js";
@@ -17,9 +15,7 @@ import { isOpen } from "./record.js";
 
 /** Another page with the time of the incident. @param {string} path @param {Data} data */
 function elsewhere(path, data) {
-  const [start, end] = extent(data);
-  const range = absolute(ms(start), ms(end));
-  return start ? address(path, range) : path;
+  return address(path, extent(data) ?? {});
 }
 
 /** @param {Data} data */

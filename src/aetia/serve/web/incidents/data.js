@@ -3,14 +3,15 @@
 import { ApiError, follow, get } from "../lib/api.js";
 import { batch, computed, onEnd, signal } from "../lib/dom.js";
 import { hear } from "../lib/live.js";
-import { absolute } from "../lib/range.js";
-import { ms } from "../lib/format.js";
+import { stamp } from "../lib/exact.js";
 import { isOpen } from "./record.js";
 
 /** @typedef {import("../lib/types.js").Diagnosis} Diagnosis */
 /** @typedef {import("../lib/types.js").Exhibits} Exhibits */
 /** @typedef {import("../lib/types.js").Change} Change */
 /** @typedef {import("../lib/types.js").Summary} Summary */
+/** @typedef {import("../lib/types.js").Step} Step */
+/** @typedef {import("../lib/types.js").Wish} Wish */
 /** @typedef {import("./record.js").Record} Record */
 /** @template T @typedef {import("../lib/dom.js").Signal<T>} Signal */
 
@@ -20,6 +21,8 @@ import { isOpen } from "./record.js";
  * @property {Signal<Record | null>} record
  * @property {Signal<Diagnosis | null>} diagnosis null before the first one
  * @property {Signal<Exhibits>} exhibits
+ * @property {Signal<Step[]>} course the steps of the fault, in order of time
+ * @property {Signal<Wish[]>} wishes of people, that were not taken back
  * @property {Signal<Summary[]>} revisions
  * @property {Signal<Change[]>} changes around the incident
  * @property {Signal<any[]>} events of the journal of the last investigation
@@ -29,6 +32,7 @@ import { isOpen } from "./record.js";
  * @property {Signal<boolean>} busy an investigation is under way
  * @property {Map<string, Signal<any>>} kept what the reader has opened and chosen, for as long as the page lives
  * @property {() => Promise<void>} reload
+ * @property {() => Promise<void>} askWishes
  * @property {() => void} watch follow the steps from now on
  */
 
@@ -42,6 +46,8 @@ export function incidentData(id, ended) {
     record: signal(/** @type {Record | null} */ (null)),
     diagnosis: signal(/** @type {Diagnosis | null} */ (null)),
     exhibits: signal(/** @type {Exhibits} */ ({})),
+    course: signal(/** @type {Step[]} */ ([])),
+    wishes: signal(/** @type {Wish[]} */ ([])),
     revisions: signal(/** @type {Summary[]} */ ([])),
     changes: signal(/** @type {Change[]} */ ([])),
     events,
@@ -51,6 +57,7 @@ export function incidentData(id, ended) {
     busy: computed(() => events.value.length > 0 && events.value.at(-1)?.type !== "closed"),
     kept: new Map(),
     reload,
+    askWishes,
     watch,
   };
   /** @type {AbortController | null} */
@@ -66,7 +73,7 @@ export function incidentData(id, ended) {
       batch(() => {
         data.record.value = record;
         if (said) {
-          [data.diagnosis.value, data.exhibits.value, data.revisions.value] = said;
+          [data.course.value, data.exhibits.value, data.revisions.value, data.diagnosis.value] = said;
           known = revision;
         }
         data.error.value = null;
@@ -80,20 +87,27 @@ export function incidentData(id, ended) {
     }
   }
 
-  /** @param {Record} record @returns {Promise<[Diagnosis | null, Exhibits, Summary[]]>} */
+  /** @param {Record} record @returns {Promise<[Step[], Exhibits, Summary[], Diagnosis | null]>} */
   async function answers(record) {
-    const [diagnosis, exhibits, revisions] = await Promise.all([
+    void askWishes();
+    const [diagnosis, course, exhibits, revisions] = await Promise.all([
       record.diagnosis ? absent(get(`${at}/diagnosis`, {}, ended)) : null,
+      record.diagnosis ? absent(get(`${at}/course`, {}, ended)) : null,
       record.diagnosis ? absent(get(`${at}/exhibits`, {}, ended)) : null,
       absent(get(`${at}/revisions`, {}, ended)),
     ]);
-    return [diagnosis, exhibits ?? {}, revisions?.revisions ?? []];
+    return [course?.steps ?? [], exhibits ?? {}, revisions?.revisions ?? [], diagnosis];
+  }
+
+  async function askWishes() {
+    const found = await absent(get(`${at}/wishes`, {}, ended)).catch(() => null);
+    if (found) data.wishes.value = found.wishes;
   }
 
   async function changesAround() {
-    const [start, end] = extent(data);
-    if (!start) return;
-    const found = await absent(get("changes", { ...absolute(ms(start), ms(end)), limit: 500 }, ended)).catch(() => null);
+    const range = extent(data);
+    if (!range) return;
+    const found = await absent(get("changes", { ...range, limit: 500 }, ended)).catch(() => null);
     data.changes.value = found?.changes ?? [];
   }
 
@@ -159,11 +173,17 @@ async function absent(asked) {
   }
 }
 
-/** From the baseline to the end of the incident, ns. @param {Data} data @returns {[number, number]} */
+/** From the baseline to the end of the incident, as the API takes it. @param {Data} data
+ * @returns {{start: string, end: string} | null} */
 export function extent(data) {
   const seen = data.diagnosis.peek()?.incident;
   const record = data.record.peek();
-  const start = Math.min(...[seen?.baseline[0], record?.baseline?.[0], record?.onset_ns].filter((at) => typeof at === "number"));
-  const end = Math.max(...[seen?.window[1], record?.window?.[1], record?.ended_ns].filter((at) => typeof at === "number"));
-  return Number.isFinite(start) && Number.isFinite(end) ? [start, end] : [0, 0];
+  /** @type {Array<[any, string | number]>} */
+  const first = [[seen?.baseline, 0], [record?.baseline, 0], [record, "onset_ns"]];
+  /** @type {Array<[any, string | number]>} */
+  const last = [[seen?.window, 1], [record?.window, 1], [record, "ended_ns"]];
+  const there = (/** @type {[any, string | number]} */ [holder, key]) => typeof holder?.[key] === "number";
+  const by = (/** @type {[any, string | number]} */ a, /** @type {[any, string | number]} */ b) => a[0][a[1]] - b[0][b[1]];
+  const [from, to] = [first.filter(there).sort(by)[0], last.filter(there).sort(by).at(-1)];
+  return from && to ? { start: stamp(...from), end: stamp(...to) } : null;
 }

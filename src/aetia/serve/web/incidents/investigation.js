@@ -2,7 +2,7 @@
 
 import { post } from "../lib/api.js";
 import { computed, each, effect, h, onEnd, signal, svg } from "../lib/dom.js";
-import { duration, percent, plain, plural } from "../lib/format.js";
+import { clock, duration, ms, percent, plain, plural } from "../lib/format.js";
 import { mayWrite } from "../shell.js";
 import { icon } from "../components/icon.js";
 import { attempt } from "../components/overlay.js";
@@ -20,6 +20,7 @@ export function investigation(data) {
   const total = () => data.events.value.length;
   return [
     titled("investigation", "Investigation", h("span.small.soft", {}, () => standing(scene.value, data)), () => (mayWrite.value ? steering(data) : null)),
+    () => wishes(data),
     () => {
       if (total() === 0) return nothing(data.diagnosis.value ? "This answer was given without an investigation" : "No investigation yet");
       return h("div.investigation", {}, h("div.hypotheses", {}, () => (moved(data.events.value) ? beliefs(scene, total) : null), hypotheses(scene, data)), h("div.inquiry", {}, replay(upto, total), log(scene)));
@@ -41,7 +42,7 @@ function steering(data) {
   const look = (/** @type {Event} */ event) => {
     event.preventDefault();
     const entity = field.value.trim();
-    if (entity) void steer(data, "look_at", entity).then(() => (field.value = ""));
+    if (entity) void steer(data, "look_at", entity).then((done) => done && (field.value = ""));
   };
   return h(
     "form.row.steer",
@@ -56,8 +57,31 @@ function steering(data) {
 /** @param {Data} data @param {"exclude" | "look_at" | "stop"} wish @param {string} [entity] */
 async function steer(data, wish, entity = "") {
   data.watch();
-  const words = { exclude: `${entity} is taken out`, look_at: `${entity} is looked at`, stop: "Told to stop" };
-  return attempt(() => post(`incidents/${encodeURIComponent(data.id)}/steer`, { wish, entity }), words[wish]);
+  const words = { exclude: `${entity} is left out`, look_at: `${entity} is looked at`, stop: "Told to stop" };
+  const done = await attempt(() => post(`incidents/${encodeURIComponent(data.id)}/steer`, { wish, entity }), words[wish]);
+  if (done && wish !== "stop") await data.askWishes();
+  return done;
+}
+
+/** What people wished, and the way back. @param {Data} data */
+function wishes(data) {
+  if (data.wishes.value.length === 0) return null;
+  const words = { exclude: "left out", look_at: "looked at" };
+  return h(
+    "ul.chips.wishes",
+    { "aria-label": "Wishes of people" },
+    data.wishes.value.map((wish) =>
+      h("li.chip", { title: `${wish.by ? `${plain(wish.by, 60)}, ` : ""}${clock(ms(wish.at_ns))}` },
+        h("span.words", {}, icon(wish.wish === "exclude" ? "ban" : "eye"), h("b", {}, plain(wish.entity, 80)), ` is ${words[wish.wish]}`),
+        mayWrite.value ? h("button.off", { "aria-label": `Take back: ${plain(wish.entity, 80)} is ${words[wish.wish]}`, title: "Take back; a new investigation begins", onclick: () => withdraw(data, wish) }, icon("close")) : null)),
+  );
+}
+
+/** @param {Data} data @param {import("../lib/types.js").Wish} wish */
+async function withdraw(data, wish) {
+  data.watch();
+  const done = await attempt(() => post(`incidents/${encodeURIComponent(data.id)}/wishes/${wish.number}`, undefined, undefined, "DELETE"), "Taken back; a new investigation begins");
+  if (done) await data.askWishes();
 }
 
 /** Whether any belief rose or fell; verdicts alone draw no line worth looking at. @param {any[]} events */
@@ -108,7 +132,7 @@ function hypotheses(scene, data) {
                 "span.tools",
                 {},
                 h("button.button.slim.bare.square", { "aria-label": () => `Look at ${plain(item.value.name, 80)}`, title: "Look at it", onclick: () => steer(data, "look_at", item.peek().name) }, icon("eye")),
-                h("button.button.slim.bare.square", { "aria-label": () => `Take out ${plain(item.value.name, 80)}`, title: "It is not this one: take it out", onclick: () => steer(data, "exclude", item.peek().name) }, icon("ban")),
+                h("button.button.slim.bare.square", { "aria-label": () => `Leave out ${plain(item.value.name, 80)}`, title: "It is not this one: leave it out", onclick: () => steer(data, "exclude", item.peek().name) }, icon("ban")),
               )
             : null,
       ),
@@ -117,7 +141,6 @@ function hypotheses(scene, data) {
   return [
     list,
     () => (scene.value.standings.length > SHOWN ? h("button.button.slim.bare", { onclick: () => (all.value = !all.peek()) }, all.value ? "Show fewer" : `Show ${scene.value.standings.length - SHOWN} more`) : null),
-    () => (scene.value.excluded.length ? h("p.small.soft", {}, `Taken out by a person: ${scene.value.excluded.map((name) => plain(name, 60)).join(", ")}`) : null),
   ];
 }
 

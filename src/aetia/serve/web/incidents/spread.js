@@ -7,7 +7,7 @@ import { LIKELY, roots } from "../lib/words.js";
 import { icon } from "../components/icon.js";
 import { map } from "../components/map.js";
 import { when } from "../components/time.js";
-import { course, moments, onMap } from "./course.js";
+import { moments, onMap } from "./course.js";
 import { titled } from "./page.js";
 
 /** @typedef {import("./data.js").Data} Data */
@@ -21,7 +21,7 @@ export function spread(data) {
   const graph = data.exhibits.peek().graph ?? null;
   const found = data.diagnosis.peek();
   if (!found) return null;
-  const steps = course(found);
+  const steps = data.course.peek();
   const chosen = signal(/** @type {string | null} */ (null));
   const all = signal(!narrow.matches);
   const zoom = signal(/** @type {Element | null} */ (null));
@@ -80,12 +80,12 @@ function drawn(graph, found, steps, lit, chosen, all, zoom) {
     .map((edge, index) => ({ edge, id: `e${index}`, source: graph.nodes[edge.caller].name, target: graph.nodes[edge.callee].name }))
     .filter(({ source, target }) => names.has(source) && names.has(target))
     .map(({ edge, id, source, target }) => ({ id, source, target, weight: Math.log1p(edge.calls) / Math.log1p(most), marks: edge.spread ? ["way", ...(edge.backwards ? ["back"] : [])] : [] }));
-  const path = steps.filter((step) => step.kind !== "hurt").map((step) => step.node);
+  const path = steps.filter((step) => step.kind !== "hurt").map((step) => step.service);
   const picture = map({ nodes, edges, label: `Map of ${nodes.length} services; the fault went ${path.join(", then ") || "nowhere that was seen"}.`, pick: (id) => (chosen.value = id) });
   effect(() => {
     const reached = steps.slice(0, lit.value);
-    const hot = new Set(reached.filter((step) => step.kind !== "hurt").map((step) => step.node));
-    const gone = new Set(reached.filter((step) => step.from).map((step) => `${step.from}>${step.node}`));
+    const hot = new Set(reached.filter((step) => step.kind !== "hurt").map((step) => step.service));
+    const gone = new Set(reached.filter((step) => step.from).map((step) => `${step.from}>${step.service}`));
     /** @type {Map<string, string[]>} */
     const marks = new Map();
     for (const node of kept) {
@@ -116,8 +116,8 @@ function note(node, unsure) {
 /** The time that the scrubber covers: a little before the fault until all steps were seen.
  * @param {import("../lib/types.js").Diagnosis} found @param {Step[]} steps */
 function scaleOf(found, steps) {
-  const first = Math.min(...steps.map((step) => step.at), found.incident?.onset_ns ?? Infinity);
-  const last = Math.max(...steps.map((step) => step.at), first);
+  const first = Math.min(...steps.map((step) => step.at_ns), found.incident?.onset_ns ?? Infinity);
+  const last = Math.max(...steps.map((step) => step.at_ns), first);
   const room = Math.max((last - first) * 0.25, 10e9);
   return { start: first - room, end: last + room };
 }
@@ -174,7 +174,7 @@ function scrubber(scale, steps, shown, at, begin) {
  * @param {import("../lib/dom.js").Signal<number>} lit @param {import("../lib/dom.js").Signal<number>} at @param {number[]} shown */
 function words(steps, lit, at, shown) {
   if (steps.length === 0) return h("p.soft", {}, "No root cause is named, so there is no path to follow.");
-  const first = steps[0].at;
+  const first = steps[0].at_ns;
   return [
     h("h3.unseen", {}, "The course in words"),
     h(
@@ -187,11 +187,11 @@ function words(steps, lit, at, shown) {
           h(
             "button",
             { onclick: () => (at.value = shown[index]) },
-            h("span.at", { title: step.within ? `known to ${duration(step.within)}` : null }, index === 0 ? when(step.at, { day: false }) : step.at - first < 5e8 ? "at once" : `+${duration(Math.round((step.at - first) / 1e8) * 1e8)}`),
-            h("span.who", {}, plain(step.node, 60)),
+            h("span.at", { title: step.within_ns ? `known to ${duration(step.within_ns)}` : null }, index === 0 ? when(step.at_ns, { day: false }) : step.at_ns - first < 5e8 ? "at once" : `+${duration(Math.round((step.at_ns - first) / 1e8) * 1e8)}`),
+            h("span.who", {}, plain(step.service, 60)),
             h("span.said", {}, step.text),
           ),
-          step.evidence ? h("a.small", { href: `#${step.evidence}`, "aria-label": `Evidence about ${plain(step.node, 60)}` }, "evidence") : null,
+          step.evidence ? h("a.small", { href: `#${step.evidence}`, "aria-label": `Evidence about ${plain(step.service, 60)}` }, "evidence") : null,
         ),
       ),
     ),

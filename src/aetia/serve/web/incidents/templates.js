@@ -1,10 +1,12 @@
 /** Log templates that appeared in the incident, or vanished from it. */
 
 import { h } from "../lib/dom.js";
-import { number, plain } from "../lib/format.js";
+import { stamp } from "../lib/exact.js";
+import { clock, ms, number, plain } from "../lib/format.js";
 import { linked } from "../lib/router.js";
 import { joined } from "../lib/words.js";
 import { badge } from "../components/badge.js";
+import { strip } from "../components/spark.js";
 import { table } from "../components/table.js";
 import { titled } from "./page.js";
 
@@ -26,6 +28,7 @@ export function templates(data) {
         { key: "text", title: "Template", narrow: "whole", cell: (row) => template(row.text) },
         { key: "service", title: "Service", narrow: "whole", by: (row) => row.services[0], cell: (row) => h("span.soft", {}, joined(row.services.map((name) => plain(name, 40)), 3)) },
         { key: "severity", title: "Severity", narrow: "gone", by: (row) => row.severity, cell: (row) => h("span", { class: row.severity >= 5 ? "bad" : "soft" }, SEVERITIES[row.severity] ?? "") },
+        { key: "course", title: "Over time", narrow: "whole", cell: (row) => course(row, data.diagnosis.peek()?.incident?.onset_ns ?? null), help: "Dashed: since when users are hurt" },
         { key: "count", title: "Lines", num: true, narrow: "right", by: (row) => row.count, cell: (row) => number(row.count) },
         { key: "expected", title: "Expected", num: true, narrow: "gone", by: (row) => row.expected, cell: (row) => number(row.expected) },
         { key: "look", title: "", narrow: "gone", cell: (row) => h("a.small.nowrap", { href: linked("/explore/logs", { ...window(data), service: row.services[0] ?? "" }) }, "look") },
@@ -34,11 +37,20 @@ export function templates(data) {
   ];
 }
 
+/** Its lines over time, and the onset of the incident. @param {Template} row @param {number | null} onset */
+function course(row, onset) {
+  if (!row.counts?.length) return null;
+  const at = onset === null ? null : (onset - row.start_ns) / row.step_ns;
+  const first = row.counts.findIndex((count) => count > 0);
+  const since = first < 0 ? "" : `, the first since ${clock(ms(row.start_ns + first * row.step_ns))}`;
+  return strip(row.counts, { onset: at, hot: row.appeared, label: `${number(row.count)} lines in the incident${since}` });
+}
+
 /** @param {Data} data @returns {{[key: string]: string}} */
 function window(data) {
   const seen = data.diagnosis.peek()?.incident?.window;
   if (!seen) return {};
-  return { start: new Date(seen[0] / 1e6).toISOString(), end: new Date(seen[1] / 1e6).toISOString() };
+  return { start: stamp(seen, 0), end: stamp(seen, 1) };
 }
 
 /** A template with its variables pale. @param {string} text */

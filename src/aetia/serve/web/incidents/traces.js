@@ -2,6 +2,7 @@
 
 import { h } from "../lib/dom.js";
 import { duration, plain, plural } from "../lib/format.js";
+import { linked } from "../lib/router.js";
 import { spanBars } from "../components/spans.js";
 import { table } from "../components/table.js";
 import { when } from "../components/time.js";
@@ -22,6 +23,7 @@ export function traces(data) {
     titled(
       "traces",
       good ? "A bad and a good trace" : "A bad trace",
+      bad?.trace_id && good?.trace_id ? h("a.small.nowrap", { href: linked(`/explore/traces/${encodeURIComponent(bad.trace_id)}`, { vs: good.trace_id }) }, "compare span by span") : null,
       h("p.legend", {}, h("span", {}, h("i.wait"), "critical path: what the request waited for"), h("span", {}, h("i.rest"), "in its shadow"), h("span", {}, h("i.hot"), "root cause"), h("span", {}, "✕ error")),
     ),
     h(
@@ -31,7 +33,7 @@ export function traces(data) {
         h(
           "div.trace",
           {},
-          h("h3", {}, h("span.badge", { class: trace.kind === "bad" ? "critical" : "good" }, trace.kind), " ", duration(trace.duration_ns), h("span.soft.small", {}, " ", when(trace.start_ns), trace.errors ? `, ${plural(trace.errors, "span")} with an error` : "", trace.hidden ? `, ${plural(trace.hidden, "short span")} not drawn` : "")),
+          h("h3", {}, h("span.badge", { class: trace.kind === "bad" ? "critical" : "good" }, trace.kind), " ", duration(trace.duration_ns), h("span.soft.small", {}, " ", when(trace.start_ns), trace.errors ? `, ${plural(trace.errors, "span")} with an error` : "", trace.hidden ? `, ${plural(trace.hidden, "short span")} not drawn` : ""), trace.trace_id ? [" ", h("a.small", { href: linked(`/explore/traces/${encodeURIComponent(trace.trace_id)}`) }, "open")] : null),
           h("div.scroll", { tabindex: "0", role: "region", "aria-label": `${trace.kind} trace` }, spanBars(trace.rows, longest, `Spans of the ${trace.kind} trace`)),
         ),
       ),

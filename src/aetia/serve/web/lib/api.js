@@ -1,6 +1,7 @@
 /** The API of this server: answers, errors that say how to mend the call, and live events. */
 
 import { signal } from "./dom.js";
+import { exact } from "./exact.js";
 
 export const BASE = "/api/v1";
 
@@ -18,6 +19,9 @@ export class ApiError extends Error {
     this.problem = problem;
   }
 }
+
+/** Nobody answered. */
+export const unreachable = () => new ApiError(0, { kind: "unreachable", message: "Nobody answers at this address.", retryable: true, try: "look whether `aetia serve` is still running; this page goes on by itself once it is" });
 
 /** True while the server asks for a token. */
 export const loginNeeded = signal(false);
@@ -43,12 +47,7 @@ async function send(url, init) {
   } catch (error) {
     if (init.signal?.aborted) throw error;
     reachable.value = false;
-    throw new ApiError(0, {
-      kind: "unreachable",
-      message: "The server does not answer.",
-      retryable: true,
-      try: "look whether `aetia serve` is still running",
-    });
+    throw unreachable();
   }
   reachable.value = true;
   if (response.ok) return response;
@@ -68,11 +67,11 @@ async function problemOf(response) {
   return { kind: "internal", message: `The server answered ${response.status} ${response.statusText}.`.trim() };
 }
 
-/** The JSON answer of a question. @param {string} path below /api/v1 @param {Params} [params]
+/** The JSON answer of a question; `stamp` gives its times to the nanosecond. @param {string} path below /api/v1 @param {Params} [params]
  * @param {AbortSignal} [signal] @returns {Promise<any>} */
 export async function get(path, params, signal) {
   const response = await send(address(path, params), { signal, headers: { accept: "application/json" } });
-  return response.json();
+  return exact(await response.text());
 }
 
 /** The same as text, for JSON lines and Markdown. @param {string} path @param {Params} [params]

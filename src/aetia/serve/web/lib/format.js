@@ -56,6 +56,9 @@ function parts(large, unit, small, rest) {
   return small ? `${large} ${unit} ${small} ${rest}` : `${large} ${unit}`;
 }
 
+/** The same for milliseconds. @param {number | null | undefined} value */
+export const inMs = (value) => duration(value === null || value === undefined ? null : value * 1e6);
+
 /** The same to one unit, for "since" and "ago": 3 min, 2 h. @param {number} ns */
 export function rough(ns) {
   const s = Math.max(Math.round(Math.abs(ns) / 1e9), 0);
@@ -117,6 +120,12 @@ export function utc(ms) {
 
 /** Nanoseconds of the API as milliseconds of the browser. @param {number} ns */
 export const ms = (ns) => ns / 1e6;
+
+/** Text as it was written, in lines; other control characters become spaces. @param {unknown} text @param {number} [limit] */
+export const printable = (text, limit = 8000) => String(text ?? "").slice(0, limit).replace(/[^\P{C}\n\t]/gu, " ");
+
+/** With a capital first letter. @param {string} text */
+export const sentence = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
 
 /** One printable line: control and direction-changing characters become spaces, long text is cut.
  * @param {unknown} text @param {number} [limit] */

@@ -1,6 +1,7 @@
 /** The time range that all pages share, in the URL as `start` and `end`: what the API takes, `-30m` or ISO 8601. */
 
 import { query, setQuery } from "./router.js";
+import { iso } from "./exact.js";
 import { moment, clock } from "./format.js";
 
 export const RANGES = [
@@ -59,4 +60,4 @@ export function setRange(start, end = "now") {
 }
 
 /** A window in milliseconds as a range. @param {number} start @param {number} end */
-export const absolute = (start, end) => ({ start: new Date(start).toISOString(), end: new Date(end).toISOString() });
+export const absolute = (start, end) => ({ start: iso(start * 1e6), end: iso(end * 1e6) });

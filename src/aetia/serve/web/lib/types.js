@@ -36,15 +36,18 @@
  * @typedef {{service: string, operation: string, depth: number, start_ns: number, duration_ns: number, error: boolean,
  *   blamed: boolean, critical: Array<[number, number]>}} TraceRow
  * @typedef {{kind: "bad" | "good", rows: TraceRow[], hidden: number, start_ns: number, duration_ns: number,
- *   errors: number}} ExampleTrace
+ *   errors: number, trace_id: string}} ExampleTrace
  * @typedef {{text: string, services: string[], severity: number, count: number, expected: number,
- *   appeared: boolean}} ChangedTemplate
+ *   appeared: boolean, start_ns: number, step_ns: number, counts: number[]}} ChangedTemplate
  * @typedef {{title: string, chart: [number, number, string, Array<number | null>]}} Timeline
  * @typedef {{graph?: CallGraph | null, traces?: ExampleTrace[], templates?: ChangedTemplate[],
  *   timelines?: Timeline[]}} Exhibits
  *
  * @typedef {{time_ns: number, kind: string, service: string | null, description: string | null,
  *   attributes?: string | null}} Change
+ * @typedef {{at_ns: number, kind: "root" | "hop" | "hurt", service: string, text: string, from: string | null,
+ *   evidence: string | null, within_ns: number}} Step one step of the fault; `within_ns`: how exactly its time is known
+ * @typedef {{number: number, at_ns: number, wish: "exclude" | "look_at", entity: string, by: string}} Wish
  * @typedef {{revision: number, at_ns: number, why: string, roots: string[], level: string | null,
  *   fault_class: string | null, fault: string | null, probability: number | null, abstained: string | null,
  *   severity: string | null, seconds: number, failed: string}} Summary

@@ -1,7 +1,8 @@
 /** All that is known of one span: times, attributes, resource, events, links and its log lines. */
 
 import { h } from "../../lib/dom.js";
-import { clock, duration, ms, plain, utc } from "../../lib/format.js";
+import { iso } from "../../lib/exact.js";
+import { clock, duration, ms, plain, printable, utc } from "../../lib/format.js";
 import { icon } from "../../components/icon.js";
 import { copyText } from "../../components/copy.js";
 import { empty, loaded } from "../../components/states.js";
@@ -53,9 +54,6 @@ export function drawer(model, row, { signal, close, go }) {
   );
 }
 
-/** @param {number} ns */
-const iso = (ns) => new Date(ns / 1e6).toISOString();
-
 /** @param {any} span */
 function attributes(span) {
   /** @type {Array<[string, any]>} */
@@ -77,9 +75,6 @@ function pairs(title, entries, none) {
     entries.length === 0 ? h("p.small.faint", {}, none) : h("dl.pairs", {}, [...entries].sort(([a], [b]) => a.localeCompare(b)).map(([key, value]) => [h("dt", {}, plain(key, 120)), h("dd.mono", {}, printable(value))])),
   ];
 }
-
-/** @param {unknown} value */
-const printable = (value) => String(value ?? "").slice(0, 4000).replace(/[^\P{C}\n\t]/gu, " ");
 
 /** @param {string | null} text JSON */
 function listOf(text) {

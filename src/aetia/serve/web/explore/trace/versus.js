@@ -1,6 +1,7 @@
 /** This trace beside another one: which paths of calls took longer, appeared or are gone. */
 
 import { computed, h } from "../../lib/dom.js";
+import { iso } from "../../lib/exact.js";
 import { duration, number, plain, plural } from "../../lib/format.js";
 import { setQuery } from "../../lib/router.js";
 import { icon } from "../../components/icon.js";
@@ -21,7 +22,7 @@ function choose(place, id, model) {
   const { columns } = model;
   const [service, name] = [columns.services[columns.service[0]], columns.names[columns.name[0]]];
   const at = columns.start_ns;
-  const window = { start: new Date(at / 1e6 - 30 * 60e3).toISOString(), end: new Date((at + columns.duration_ns) / 1e6 + 30 * 60e3).toISOString() };
+  const window = { start: iso(at - 30 * 60e9), end: iso(at + columns.duration_ns + 30 * 60e9) };
   const filter = [`service:=:${service}`, `name:=:${name}`];
   const found = answer(place, async (aborted) => {
     const asks = /** @type {const} */ (["newest", "slowest"]).map((order) => ask("traces", { ...window, filter, order, limit: 40 }, aborted));
