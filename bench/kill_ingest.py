@@ -10,7 +10,10 @@ request is there exactly once and whole, each other one as a whole or not at all
 A start (replaying the journal, until a query could be answered) may take 5 s of wall time on an idle machine; other
 programs only make it slower, so its CPU time is printed too.
 
-Run: `.venv/bin/python bench/kill_ingest.py --rounds 50`.
+With `--http` the whole `aetia serve` is killed, under telemetry that comes over HTTP: its worker processes have to end
+by themselves, the next server has to be ready in time and to have each acknowledged request once, by its own export.
+
+Run: `.venv/bin/python bench/kill_ingest.py --rounds 50`, and `… --http --rounds 10`.
 """
 
 from __future__ import annotations
@@ -163,8 +166,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=5.0, help="the longest load before a kill")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--http", action="store_true", help="kill the whole server, under HTTP load")
     parser.add_argument("--child", type=Path, default=None)
     options = parser.parse_args()
+    if options.http:
+        from _kill_serve import rounds
+
+        return rounds(options.rounds, options.seconds, options.seed, body)
     if options.child is not None:
         serve(options.child)
     draw = random.Random(options.seed)

@@ -29,7 +29,9 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent / "perf"))
-from otlp_decode import SPANS, T0, body
+from _otlp_bodies import ITEMS as SPANS
+from _otlp_bodies import T0
+from _otlp_bodies import spans_body as body
 
 TEMPLATES, TRACE = 8, 10
 GIB = 1 << 30
@@ -146,6 +148,16 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def worker_seconds(pid: int) -> float:
+    """CPU time of the process that compacts for a server, in seconds."""
+    total = 0.0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if b"aetia.store.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                total += cpu_seconds(int(child))
+    return total
+
+
 def stored(host: str, port: int) -> dict[str, Any]:
     line = http.client.HTTPConnection(host, port, timeout=60)
     line.request("GET", "/api/v1/store")
@@ -201,18 +213,20 @@ def _offer(pid: int, host: str, port: int, seconds: float, rate: float, connecti
         print(f"{time.monotonic() - began:5.0f} {(taken - before) / 10:9,.0f} {refused:8,} {own:11,}"
               f" {memory[-1] >> 20:13,} {p50:11.1f} {p99:7.1f}", flush=True)  # fmt: skip
         before = taken
-    used = cpu_seconds(pid) - cpu
+    used, worker = cpu_seconds(pid) - cpu, worker_seconds(pid)
     for thread in threads:
         thread.join()
-    return _judge(counts, memory, stored(host, port)["spans"], used)
+    return _judge(counts, memory, stored(host, port)["spans"], used, worker)
 
 
-def _judge(counts: Counts, memory: list[int], held: int, used: float) -> int:
+def _judge(counts: Counts, memory: list[int], held: int, used: float, worker: float) -> int:
     half = len(memory) // 2
     early, late = np.median(memory[half // 2 : half] or memory), np.median(memory[half + half // 2 :] or memory)
     print(f"acknowledged {counts.taken:,} spans, stored {held:,}; {counts.refused:,} requests refused for a while,"
           f" {counts.failed:,} connections broke")  # fmt: skip
-    print(f"server CPU {used:.1f} s: {counts.taken / max(used, 1e-9):,.0f} spans per second of it, detection included")
+    print(f"server CPU {used:.1f} s: {counts.taken / max(used, 1e-9):,.0f} spans per second of it, detection included;"
+          f" {1e6 * used / max(counts.taken, 1):.2f} s a million spans, the store's worker"
+          f" {1e6 * worker / max(counts.taken, 1):.2f} s")  # fmt: skip
     print(f"memory with workers: {early / GIB:.2f} GiB in the second quarter, {late / GIB:.2f} in the last,"
           f" most {max(memory) / GIB:.2f}")  # fmt: skip
     wrong = []

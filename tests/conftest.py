@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -54,6 +55,10 @@ Journals = Callable[..., list[Event]]
 
 if importlib.util.find_spec("dateutil") is None:
     sys.modules["dateutil"] = None  # type: ignore[assignment]  # pyarrow searches for it at every scalar otherwise
+
+# The tests start a hundred processes, and where no bytecode is kept, each of them compiles all of Aetia again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 gc.disable()  # while tests are collected: thousands of them stay, and each pass would look at them all again
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import http.server
+import io
 import shutil
 import socket
 import ssl
@@ -18,6 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aetia.model.errors import GivenUp
+from aetia.model.patience import PATIENCE, Patience
 from aetia.net import Answer, Client, NetError, forbidden
 
 Respond = Callable[[http.server.BaseHTTPRequestHandler], None]
@@ -392,3 +395,49 @@ def test_whatever_is_asked_for_ends_in_an_error_that_says_why(
     client = Client(resolve=lambda host, port: ["169.254.169.254"])
     error = failed(client, url, params=params, headers=headers)
     assert error.category in ("url", "refused") and str(error).endswith(".") and "\n" not in str(error)
+
+
+def test_an_exchange_that_nobody_waits_for_ends_with_its_connection() -> None:
+    closed = threading.Event()
+
+    def silent(handler: http.server.BaseHTTPRequestHandler) -> None:
+        handler.connection.settimeout(20)
+        if handler.connection.recv(1) == b"":
+            closed.set()
+
+    patience = Patience(60.0)
+
+    def asked() -> None:
+        PATIENCE.set(patience)
+        with serving(silent) as port, pytest.raises(GivenUp):
+            local().get(f"http://127.0.0.1:{port}/")
+
+    thread = threading.Thread(target=asked)
+    thread.start()
+    time.sleep(0.2)
+    patience.end()
+    thread.join(10)
+    assert not thread.is_alive() and closed.wait(5)
+
+
+def test_an_exchange_takes_no_longer_than_its_asker_waits() -> None:
+    began = time.monotonic()
+    token = PATIENCE.set(Patience(0.2))
+    try:
+        with serving(lambda handler: time.sleep(1)) as port:
+            assert failed(local(), f"http://127.0.0.1:{port}/").category == "timeout"
+            assert time.monotonic() - began < 1
+    finally:
+        PATIENCE.reset(token)
+
+
+def test_a_refusal_can_be_an_answer_and_a_success_a_file() -> None:
+    def by_path(handler: http.server.BaseHTTPRequestHandler) -> None:
+        reply(handler, b"said", 409 if handler.path == "/no" else 200)
+
+    with serving(by_path) as port:
+        file = io.BytesIO()
+        refused = local().request("GET", f"http://127.0.0.1:{port}/no", into=file, refusals=True)
+        assert (refused.status, refused.body, file.getvalue()) == (409, b"said", b"")
+        answer = local().request("GET", f"http://127.0.0.1:{port}/yes", into=file)
+        assert (answer.status, answer.body, file.getvalue()) == (200, b"", b"said")

@@ -35,6 +35,13 @@ def test_what_is_no_time_is_refused_with_an_example(text: str) -> None:
         parse_instant(text, DATA)
 
 
+def test_times_in_iso_8601_keep_their_nanoseconds() -> None:
+    whole = parse_instant("2023-01-29T10:00:05Z", Window(0, 1))
+    for fraction, ns in ((".123456789", 123_456_789), (".1234567", 123_456_700), (".5", 500_000_000)):
+        assert parse_instant(f"2023-01-29T10:00:05{fraction}Z", Window(0, 1)) == whole + ns
+        assert parse_instant(f"2023-01-29T18:00:05{fraction}+08:00", Window(0, 1)) == whole + ns
+
+
 def test_a_time_without_a_zone_is_refused_rather_than_guessed() -> None:
     with pytest.raises(UsageError, match="add Z for UTC"):
         parse_instant("2023-01-29T10:00:00", DATA)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import functools
 import http.client
+import io
 import ipaddress
 import os
 import queue
@@ -27,10 +28,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urljoin, urlsplit
 
 from aetia.model.errors import AetiaError
+from aetia.model.patience import go_on, left_s, stopping
 
 Category = Literal["url", "refused", "unreachable", "tls", "timeout", "too_large", "redirect", "status", "protocol"]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -178,7 +180,8 @@ class Client:
 
     `headers` go with every request, but not to another server that redirects lead to. `timeout_s` bounds one exchange
     from the look-up of the name to the last byte, `most_bytes` the body as sent and decompressed. `redirects` is how
-    many are followed. `resolve` looks names up.
+    many are followed. `resolve` looks names up. `trust` says whose certificates are taken instead of those that the
+    machine's authorities signed.
     """
 
     allow_private: bool = False
@@ -187,25 +190,29 @@ class Client:
     redirects: int = 0
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     resolve: Callable[[str, int], Sequence[str]] = field(default=resolve, repr=False)
+    trust: ssl.SSLContext | None = field(default=None, repr=False)
 
     def request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, params: Params | None = None,
         body: bytes | None = None, timeout_s: float | None = None, most_bytes: int | None = None,
+        into: IO[bytes] | None = None, refusals: bool = False,
     ) -> Answer:  # fmt: skip
-        """One exchange; the answer's status is 2xx. Raises NetError.
+        """One exchange; the answer's status is 2xx. Raises NetError, and GivenUp when nobody waits for it any more.
 
-        `params` are added to the query of the URL. `user:password@` in the URL becomes an Authorization header.
+        `params` are added to the query of the URL. `user:password@` in the URL becomes an Authorization header. The
+        body of a success is written to `into`, if given, instead of into the answer. With `refusals` an answer of any
+        status is returned, for servers whose errors are understood.
         """
-        until = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+        until = time.monotonic() + left_s(self.timeout_s if timeout_s is None else timeout_s)
         cap = self.most_bytes if most_bytes is None else most_bytes
         target = _target(url, params)
         sent = _headers(target, {**self.headers, **(headers or {})})
         if method not in _METHODS:
             raise _error("url", target, f"{method!r} is no method of HTTP that is used here")
         for left in range(self.redirects, -1, -1):
-            answer = self._exchange(method, target, sent, body, until, cap)
+            answer = self._exchange(method, target, sent, body, until, cap, into)
             if answer.status not in _REDIRECTS:
-                return _checked(answer, target, sent)
+                return answer if refusals else _checked(answer, target, sent)
             following = _redirected(answer, target, method, left)
             if following.origin != target.origin:
                 sent = {name: value for name, value in sent.items() if name.lower() in _HARMLESS}
@@ -219,8 +226,9 @@ class Client:
         return self.request("GET", url, params=params, headers={"Accept": accept})
 
     def _exchange(
-        self, method: str, target: _Target, headers: Mapping[str, str], body: bytes | None, until: float, cap: int
-    ) -> Answer:
+        self, method: str, target: _Target, headers: Mapping[str, str], body: bytes | None, until: float, cap: int,
+        into: IO[bytes] | None,
+    ) -> Answer:  # fmt: skip
         line = _connect(target, self._addresses(target, until), until)
         held = [line]  # encryption puts another socket in the place of the first
         watchdog = threading.Timer(max(until - time.monotonic(), 0.0), _hang_up, (held,))
@@ -229,16 +237,19 @@ class Client:
         connection = http.client.HTTPConnection(target.host, target.port)
         connection.auto_open = 0  # what is connected is what was checked
         try:
-            connection.sock = held[0] = _secured(line, target)
-            if isinstance(held[0], ssl.SSLSocket):
-                held[0].do_handshake()
-            own = {"Host": target.host_header, "Accept-Encoding": "gzip", "Connection": "close"}
-            own = own if "user-agent" in {name.lower() for name in headers} else own | {"User-Agent": "aetia"}
-            connection.request(method, target.path, body, {**own, **headers})
-            with connection.getresponse() as response:
-                answered = {name.lower(): value for name, value in response.getheaders()}
-                answer = Answer(response.status, answered, _body(response, target, cap))
+            with stopping(lambda: _hang_up(held)):
+                connection.sock = held[0] = _secured(line, target, self.trust)
+                if isinstance(held[0], ssl.SSLSocket):
+                    held[0].do_handshake()
+                own = {"Host": target.host_header, "Accept-Encoding": "gzip", "Connection": "close"}
+                own = own if "user-agent" in {name.lower() for name in headers} else own | {"User-Agent": "aetia"}
+                connection.request(method, target.path, body, {**own, **headers})
+                with connection.getresponse() as response:
+                    answered = {name.lower(): value for name, value in response.getheaders()}
+                    place = into if 200 <= response.status < 300 else None
+                    answer = Answer(response.status, answered, _body(response, target, cap, place))
         except (OSError, http.client.HTTPException, zlib.error, EOFError) as failed:
+            go_on()
             if time.monotonic() >= until or isinstance(failed, TimeoutError):
                 raise _error("timeout", target, "gave no full answer in time") from None
             raise _of_transport(failed, target) from None
@@ -375,14 +386,15 @@ def _connect(target: _Target, addresses: Sequence[str], until: float) -> socket.
     raise _error("unreachable", target, f"takes no connection ({problem.strerror or 'it failed'})")
 
 
-def _secured(line: socket.socket, target: _Target) -> socket.socket:
+def _secured(line: socket.socket, target: _Target, trust: ssl.SSLContext | None) -> socket.socket:
     """The connection; before its handshake where the scheme asks for encryption, with the certificate that has to be
     the host's."""
     if target.scheme != "https":
         return line
     authorities = os.environ.get("SSL_CERT_FILE", "")
     changed = Path(authorities).stat().st_mtime_ns if authorities and Path(authorities).is_file() else 0
-    return _context(authorities, changed).wrap_socket(line, server_hostname=target.host, do_handshake_on_connect=False)
+    context = trust or _context(authorities, changed)
+    return context.wrap_socket(line, server_hostname=target.host, do_handshake_on_connect=False)
 
 
 @functools.lru_cache(maxsize=4)
@@ -411,8 +423,9 @@ def _of_transport(failed: Exception, target: _Target) -> NetError:
 # ---- what is answered ---------------------------------------------------------------------------------------
 
 
-def _body(response: http.client.HTTPResponse, target: _Target, cap: int) -> bytes:
-    """The body, decompressed. Raises NetError beyond `cap` bytes, on either side of decompression."""
+def _body(response: http.client.HTTPResponse, target: _Target, cap: int, into: IO[bytes] | None) -> bytes:
+    """The body, decompressed, unless it is written to `into`. Raises NetError beyond `cap` bytes, on either side of
+    decompression."""
     length = response.length
     if length is not None and length > cap:
         raise _error("too_large", target, f"answers with {length} bytes, more than the {cap} that are read")
@@ -420,13 +433,14 @@ def _body(response: http.client.HTTPResponse, target: _Target, cap: int) -> byte
     if encoding not in ("identity", "gzip", "x-gzip"):
         raise _error("protocol", target, f"answers in the encoding {encoding[:20]!r}, which was not asked for")
     inflate = None if encoding == "identity" else zlib.decompressobj(31)
-    pieces: list[bytes] = []
+    held = io.BytesIO()
+    file: IO[bytes] = held if into is None else into
     taken = size = 0
     while piece := response.read(_CHUNK):
         taken += len(piece)
         while True:
             out = piece if inflate is None else inflate.decompress(piece, cap - size + 1)
-            pieces.append(out)
+            file.write(out)
             size += len(out)
             if max(taken, size) > cap:
                 raise _error("too_large", target, f"answers with more than the {cap} bytes that are read")
@@ -437,7 +451,7 @@ def _body(response: http.client.HTTPResponse, target: _Target, cap: int) -> byte
         raise http.client.IncompleteRead(b"", length - taken)
     if inflate is not None and taken and not inflate.eof:
         raise EOFError("the compressed answer ends early")
-    return b"".join(pieces)
+    return held.getvalue()
 
 
 def _checked(answer: Answer, target: _Target, sent: Mapping[str, str]) -> Answer:

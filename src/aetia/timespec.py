@@ -19,6 +19,7 @@ _UNITS_NS = {
 _LENGTH_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|min|s|m|h|d)")
 _LENGTH = re.compile(rf"(?:{_LENGTH_PART.pattern})+")
 _EPOCH = re.compile(r"\d{9,19}(?:\.\d+)?")
+_BEYOND_MICROSECONDS = re.compile(r"[.,]\d{6}(\d+)")
 _ANCHORED = re.compile(r"(now|end|start)?\s*([+-])\s*(.+)")
 # The largest epoch of each unit lies in the year 5138, the smallest of the next one in 1973: no overlap.
 _EPOCH_SCALES = ((10**11, 10**9), (10**14, 10**6), (10**17, 10**3))
@@ -76,7 +77,12 @@ def _iso(text: str) -> int:
     if at.tzinfo is None:
         raise UsageError(f"'{text}' has no time zone; add Z for UTC or an offset such as +08:00.")
     delta = at.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (delta.days * 86_400 + delta.seconds) * 10**9 + delta.microseconds * 1000
+    beyond = _BEYOND_MICROSECONDS.search(text)  # which datetime drops
+    return (
+        (delta.days * 86_400 + delta.seconds) * 10**9
+        + delta.microseconds * 1000
+        + (int(beyond[1][:3].ljust(3, "0")) if beyond else 0)
+    )
 
 
 def parse_window(text: str, extent: Window) -> Window:

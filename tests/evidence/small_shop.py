@@ -178,10 +178,11 @@ def everybody(
 
 
 def table(schema: pa.Schema, rows: list[dict[str, Any]]) -> pa.Table:
-    arrays = []
+    arrays, given = [], set[str]().union(*rows)
     for item in schema:
         kind = pa.int64() if item.name == "time" else item.type
-        arrays.append(pa.array([row.get(item.name) for row in rows], kind).cast(item.type))
+        values = [row.get(item.name) for row in rows] if item.name in given else None
+        arrays.append((pa.nulls(len(rows), kind) if values is None else pa.array(values, kind)).cast(item.type))
     return pa.Table.from_arrays(arrays, schema=schema)
 
 

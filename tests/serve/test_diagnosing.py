@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -22,8 +23,9 @@ from aetia.model.tables import Telemetry
 from aetia.model.window import Window
 from aetia.serve.diagnosing import Diagnoses, DiagnosisSettings, Progress
 from aetia.serve.incidents.records import DiagnosisSummary
+from aetia.serve.itself import INSTANCE, SERVICE
 from aetia.serve.worker import Job
-from aetia.serve.workers import WorkerProcess
+from aetia.serve.workers import DiagnosisProcess
 from aetia.store.backend import Backend
 
 
@@ -81,6 +83,14 @@ def run() -> tuple[Case, Telemetry]:
     return next(generate(1, [make_system(8, 5)], 5, faults=["exception"], windows_given=True, two_roots=0.0))
 
 
+def beside_our_own(telemetry: Telemetry) -> Telemetry:
+    """With spans that the server wrote about itself into the same store."""
+    own = telemetry.spans.slice(0, 50)
+    for name, value in (("service", SERVICE), ("instance", INSTANCE)):
+        own = own.set_column(own.schema.get_field_index(name), name, pa.array([value] * own.num_rows, pa.string()))
+    return dataclasses.replace(telemetry, spans=pa.concat_tables([telemetry.spans, own.cast(telemetry.spans.schema)]))
+
+
 @dataclass
 class Served:
     diagnoses: Diagnoses
@@ -96,7 +106,7 @@ def served(run: tuple[Case, Telemetry], tmp_path_factory: pytest.TempPathFactory
     assert case.truth and case.incident and case.baseline
     folder = tmp_path_factory.mktemp("data") / "incidents"
     book = Ledger({"i-1": Hurt("i-1", case.incident, case.baseline), "i-2": Hurt("i-2", Window(5, 6), None)})
-    kept = Kept(telemetry)
+    kept = Kept(beside_our_own(telemetry))
     diagnoses = Diagnoses(folder, book, cast(Backend, kept), DiagnosisSettings(timeout_s=50.0))
     diagnoses.start()
     yield Served(diagnoses, book, kept, folder, case)
@@ -142,6 +152,8 @@ def test_leaves_a_case_that_the_command_line_reads(
     del first
     loaded = open_sources([str(served.folder / "i-1" / "case")])
     assert loaded.case.incident is not None and loaded.telemetry.spans.num_rows > 1000
+    services = set(loaded.telemetry.spans["service"].to_pylist())
+    assert SERVICE in set(served.kept.telemetry_of_all.spans["service"].to_pylist()) and SERVICE not in services
 
 
 def test_runs_evidence_again(served: Served, first: tuple[DiagnosisSummary, list[Progress]]) -> None:
@@ -171,6 +183,16 @@ def test_a_wish_starts_a_new_investigation_and_is_kept(
     assert [item.why.partition(":")[0] for item in served.diagnoses.revisions("i-1")] == ["opened", "steered"]
 
 
+def test_a_wish_that_is_taken_back_is_heeded_no_more(
+    served: Served, first: tuple[DiagnosisSummary, list[Progress]]
+) -> None:
+    summary, _ = first
+    (wish,) = served.diagnoses.wishes("i-1")
+    assert served.diagnoses.withdraw("i-1", wish.number) == wish
+    assert served.diagnoses.withdraw("i-1", wish.number) is None and served.diagnoses.wishes("i-1") == ()
+    assert served.book.wait(3).root == summary.root
+
+
 def test_no_text_of_a_request_becomes_a_path(served: Served) -> None:
     for name in ("../i-1", "/etc", "", "i-9"):
         with pytest.raises(UsageError):
@@ -191,7 +213,7 @@ def test_refines_an_open_incident_and_forgets_a_closed_one(tmp_path: Path, run: 
 
 
 def test_a_job_beyond_its_time_ends_with_its_process_and_the_next_one_works() -> None:
-    worker = WorkerProcess()
+    worker = DiagnosisProcess()
     try:
         with pytest.raises(ServeError, match=r"took longer than 0\.05 s"):
             worker.run(Job(do="warm"), timeout_s=0.05)

@@ -193,13 +193,10 @@ def test_a_full_queue_asks_to_come_back_and_loses_nothing(tmp_path: Path) -> Non
 
 
 def test_a_full_disk_is_unavailable(line: Over, monkeypatch: pytest.MonkeyPatch) -> None:
-    receiver, store = line.one.state.extras["receiver"], line.one.state.store
-
     def full(*args: object) -> None:
-        raise StoreFull("the disk is full.", retry_after_s=30.0)
+        raise StoreFull("the disk is full.", 30.0, full="disk")
 
-    monkeypatch.setattr(store, "append", full)
-    monkeypatch.setattr(receiver, "_disk_refuses", lambda: True)
+    monkeypatch.setattr(line.one.state.store, "append", full)
     error = line.error(spans(1))
     assert error.code() is grpc.StatusCode.UNAVAILABLE and retry_s(error) == 30.0
 

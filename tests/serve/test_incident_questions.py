@@ -120,14 +120,38 @@ def test_a_person_steers_and_asks(diagnosed: Diagnosed) -> None:
     assert answer.status == 200 and answer.json
     assert one.post(diagnosed.path("/steer"), {"wish": "exclude"}).status == 400
     assert one.post(diagnosed.path("/steer"), {"wish": "sing", "entity": "a"}).status == 400
+    unknown = one.post(diagnosed.path("/steer"), {"wish": "exclude", "entity": f"{diagnosed.root}x"})
+    assert unknown.status == 400 and diagnosed.root in unknown.json["error"]["try"]
+
+
+def test_a_wish_is_listed_and_taken_back(diagnosed: Diagnosed) -> None:
+    one = diagnosed.one
     before = len(one.get(diagnosed.path("/revisions")).json["revisions"])
-    steered = one.post(diagnosed.path("/steer"), {"wish": "exclude", "entity": "nobody"})
+    steered = one.post(diagnosed.path("/steer"), {"wish": "exclude", "entity": diagnosed.root})
     assert steered.status == 200 and steered.json["done"]
-    found = until(lambda: (r := one.get(diagnosed.path("/revisions")).json["revisions"])[before:] and r, 60)
-    assert "steered" in found[-1]["why"]
+    (wish,) = one.get(diagnosed.path("/wishes")).json["wishes"]
+    assert (wish["wish"], wish["entity"]) == ("exclude", diagnosed.root) and wish["by"]
+    assert one.ask("DELETE", diagnosed.path("/wishes/99")).status == 404
+    taken = one.ask("DELETE", diagnosed.path(f"/wishes/{wish['number']}"))
+    assert taken.status == 200 and "taken back" in taken.json["done"]
+    assert one.get(diagnosed.path("/wishes")).json["wishes"] == []
+    found = until(lambda: (r := one.get(diagnosed.path("/revisions")).json["revisions"])[before + 1 :] and r, 60)
+    assert "steered" in found[before]["why"] and "taken back" in found[before + 1]["why"]
+    assert not any(event["type"] == "steered" for event in one.get(diagnosed.path("/journal")).json["events"])
 
 
-@pytest.mark.parametrize("rest", ["", "/diagnosis", "/journal", "/stream", "/postmortem", "/exhibits", "/revisions"])
+def test_the_course_of_the_fault_is_in_order_of_time(diagnosed: Diagnosed) -> None:
+    steps = diagnosed.one.get(diagnosed.path("/course")).json["steps"]
+    assert steps[0]["kind"] == "root" and steps[0]["service"] == diagnosed.root and steps[-1]["kind"] == "hurt"
+    assert [step["at_ns"] for step in steps] == sorted(step["at_ns"] for step in steps)
+    record = diagnosed.one.get(diagnosed.path()).json
+    assert diagnosed.root in record["diagnosis"]["causes"]
+    assert record["diagnosis"]["hurt"] == list(dict.fromkeys(s["service"] for s in steps if s["kind"] == "hurt"))
+
+
+@pytest.mark.parametrize(
+    "rest", ["", "/diagnosis", "/journal", "/stream", "/postmortem", "/exhibits", "/revisions", "/course", "/wishes"]
+)
 def test_an_incident_that_is_not_there_is_not_found(diagnosed: Diagnosed, rest: str) -> None:
     for name in ("i-20200101-000000-0000", "..", "%2e%2e%2fother"):
         answer = diagnosed.one.get(f"/api/v1/incidents/{name}{rest}")

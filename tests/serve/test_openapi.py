@@ -18,7 +18,7 @@ with warnings.catch_warnings():
     import schemathesis
     from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-EXAMPLES = 4
+EXAMPLES = 2
 """Per operation; bench/serve/fuzz_api.py runs hundreds."""
 # What a time or a filter may look like is more than a schema can say, so some texts that fit it are refused.
 OPERATIONS = all_operations()

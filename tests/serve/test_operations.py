@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import math
+import os
 import tarfile
 import threading
 import time
@@ -26,7 +27,7 @@ from aetia.serve.operations.cohorts import benjamini_hochberg, differences
 from aetia.serve.operations.logs import templates_of
 from aetia.serve.problems import Refused
 from aetia.signals.trees import roots_and_depths
-from aetia.store.backend import BodyRow, Cohorts, ValueCount
+from aetia.store.backend import Cohorts, ShapeRow, ValueCount
 
 SHAPE = [
     ("front", "GET /", -1, 0.0, 100.0), ("cart", "GET /cart", 0, 5.0, 20.0), ("pay", "POST /pay", 0, 30.0, 60.0),
@@ -47,6 +48,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
                 "/v1/traces", spans(n, duration_ms=ms, failed=ms > 100, attributes={"release": release, "zone": "a"})
             )
         one.send("/v1/traces", spans(5, service="cart", name="GET /cart"))
+        one.send("/v1/logs", logs("worker began", at_ns=time.time_ns() - 45 * 60 * 10**9))
         one.send("/v1/logs", logs(*[f"paid {n} euro" for n in range(30)], "disk is full"))
         one.send("/v1/metrics", metrics(1, 2, 3))
         yield one
@@ -75,6 +77,14 @@ def test_filters_are_all_met(shop: Served) -> None:
     assert len(found["traces"]) == 20 and all(row["duration_ms"] > 500 for row in found["traces"])
     assert shop.get("/api/v1/traces?filter=release:exists&limit=1000").json["traces"] != []
     assert shop.get("/api/v1/traces?filter=release:=:9").json["traces"] == []
+
+
+def test_values_of_an_attribute_are_offered(shop: Served) -> None:
+    whole = shop.get("/api/v1/attributes/values?key=release").json
+    assert "1.1" in whole["values"] and len(whole["values"]) > 1 and not whole["truncated"]
+    first = shop.get("/api/v1/attributes/values?key=release&limit=1").json
+    assert first["values"] == whole["values"][:1] and first["truncated"]
+    assert shop.get("/api/v1/attributes/values?key=duration_ms").status == 400
 
 
 @pytest.mark.parametrize("query", ["filter=nonsense", "filter=a:like:b", "order=best", "limit=0", "limit=x", "limit=1001",
@@ -193,23 +203,49 @@ def test_a_trace_that_is_not_there_is_said_to_be_searched_for(shop: Served) -> N
 
 
 def test_templates_say_what_is_new(shop: Served) -> None:
-    rows = shop.get("/api/v1/logs/templates?change=new").json["templates"]
+    found = shop.get("/api/v1/logs/templates?change=new").json
+    rows = found["templates"]
+    assert found["compared"] and found["complete"] and found["one_in"] == [1, 1]
     assert [(row["template"], row["count"], row["before"]) for row in rows] == [
         ("paid <*> euro", 30, 0), ("disk is full", 1, 0),
     ]  # fmt: skip
 
 
-def test_templates_are_counted_over_all_their_bodies() -> None:
-    def body(text: str, count: int, before: int) -> BodyRow:
-        return BodyRow(service="a", severity="error", body=text, count=count, before=before, first_ns=5, last_ns=9)
+def test_what_no_line_says_any_more_is_gone(shop: Served) -> None:
+    found = shop.get("/api/v1/logs/templates?change=gone").json
+    (row,) = found["templates"]
+    assert (row["template"], row["count"], row["before"]) == ("worker began", 0, 1)
+    at = found["start_ns"] + row["counts"].index(1) * found["step_ns"]
+    assert at <= row["last_ns"] == row["first_ns"] < at + found["step_ns"]
+
+
+def test_without_a_time_before_no_template_is_called_new(shop: Served) -> None:
+    found = shop.get("/api/v1/logs/templates?start=-60m&service=checkout").json
+    assert not found["compared"] and {row["change"] for row in found["templates"]} == {"unknown"}
+
+
+def test_templates_are_counted_over_all_their_shapes() -> None:
+    def shape(text: str, *counts: int) -> ShapeRow:
+        return ShapeRow(service="a", severity="error", body=text, counts=counts, first_ns=5, last_ns=9)
 
     rows = templates_of(
-        [body("took 5 ms", 10, 9), body("took 7 ms", 20, 21), body("gone now", 0, 40), body("fresh", 8, 0)]
+        [shape("took 5 ms", 9, 0), shape("took seven ms 7", 20, 1), shape("gone now", 30, 10)],
+        [shape("took 5 ms", 0, 10), shape("took seven ms 7", 4, 16), shape("fresh", 0, 8)],
+        1,
     )
-    assert [(row.template, row.count, row.before, row.change) for row in rows] == [
-        ("gone now", 0, 40, "gone"), ("fresh", 8, 0, "new"), ("took <*> ms", 30, 30, "same"),
+    assert [(row.template, row.count, row.before, row.change, row.counts) for row in rows] == [
+        ("gone now", 0, 40, "gone", (30, 10, 0)), ("fresh", 8, 0, "new", (0, 0, 8)),
+        ("took <*> ms", 10, 9, "same", (9, 0, 10)), ("took seven ms <*>", 20, 21, "same", (20, 5, 16)),
     ]  # fmt: skip
-    assert rows[0].first_ns is None and rows[1].severity == "error" and templates_of([]) == []
+    assert rows[1].severity == "error" and templates_of([], [], 0) == []
+
+
+def test_a_line_that_is_never_the_same_twice_is_counted_whole(server: Served) -> None:
+    lines = [f"request f{os.urandom(6).hex()}1 took {n} ms" for n in range(12_000)]
+    for first in range(0, len(lines), 4000):
+        server.send("/v1/logs", logs(*lines[first : first + 4000], service="zebra"))
+    rows = server.get("/api/v1/logs/templates?service=zebra").json["templates"]
+    assert [row["count"] for row in rows] == [12_000]
 
 
 def test_what_sets_slow_requests_apart_is_found(shop: Served) -> None:
@@ -220,6 +256,35 @@ def test_what_sets_slow_requests_apart_is_found(shop: Served) -> None:
     assert release["share_inside"] == 1 and release["share_outside"] == 0.25 and release["q"] < 1e-6
     assert not any(row["key"] == "zone" for row in found["differences"])
     assert shop.get("/api/v1/compare?service=checkout&low_ms=5&high_ms=5").status == 400
+
+
+def test_a_time_of_its_own_is_compared_with(shop: Served) -> None:
+    """A release that every request of now has differs from nothing of now, and from all of before."""
+    now = time.time_ns()
+    for release, ago_s, ms in (("old", 1200, 5.0), ("new", 60, 5.0), ("new", 60, 900.0)):
+        at = now - ago_s * 10**9
+        body = spans(40, service="stock", at_ns=at, duration_ms=ms, attributes={"release": release, "zone": "a"})
+        shop.send("/v1/traces", body)
+
+    def asked(rest: str) -> tuple[int, int, dict[tuple[str, str], tuple[int, int]]]:
+        found = shop.get(f"/api/v1/compare?service=stock&start={now - 120 * 10**9}&low_ms=500{rest}").json
+        sure = {(r["key"], r["value"]): (r["inside"], r["outside"]) for r in found["differences"] if r["sure"]}
+        return found["inside"], found["outside"], sure
+
+    assert asked("") == (40, 40, {})
+    start, end = now - 1800 * 10**9, now - 600 * 10**9
+    inside, outside, sure = asked(f"&baseline_start={start}&baseline_end={end}")
+    assert (inside, outside) == (40, 40)
+    assert sure == {("release", "new"): (40, 0), ("release", "old"): (0, 40)}
+    inside, outside, sure = asked(f"&end={now}&baseline_start={start}&baseline_end={now}")
+    assert (inside, outside) == (40, 80) and sure["release", "old"] == (0, 40) and sure["release", "new"] == (40, 40)
+    cuts = f"/api/v1/compare?service=stock&start={now - 120 * 10**9}&baseline_start={start}&baseline_end={now - 10**10}"
+    assert shop.get(cuts).status == 400
+
+
+def test_failed_requests_are_not_told_that_they_failed(shop: Served) -> None:
+    found = shop.get("/api/v1/compare?service=checkout&failed=true").json
+    assert found["inside"] == 20 and not any(row["key"] == "status" for row in found["differences"])
 
 
 def test_chance_names_no_attribute() -> None:
@@ -287,7 +352,7 @@ def test_the_numbers_of_the_server_itself(shop: Served) -> None:
     held = shop.get("/api/v1/self").json
     routes = {(row["route"], row["status"]): row["requests"] for row in held["routes"]}
     assert routes["/api/v1/traces", 400] >= 1 and routes["/v1/traces", 200] >= 4
-    assert {row["signal"]: row["rows"] for row in held["ingest"]}["logs"] == 31
+    assert {row["signal"]: row["rows"] for row in held["ingest"]}["logs"] == 32
     assert held["rss_bytes"] > 10**7 and held["in_flight_bytes"] == 0
     for row in held["routes"]:
         assert sum(row["histogram"]) == row["requests"]
@@ -298,11 +363,11 @@ def test_who_follows_hears_of_changes_and_numbers(shop: Served) -> None:
     line.request("GET", "/api/v1/stream")
     answer = line.getresponse()
     assert answer.headers["content-type"].startswith("text/event-stream")
-    assert answer.readline() == b"retry: 2000\n"
+    assert answer.readline() == b"retry: 2000\n" and answer.readline().startswith(b"id: ")
     until(lambda: shop.state.hub.clients)
     shop.post("/api/v1/changes", {"kind": "restart", "service": "pay"})
-    heard = [answer.readline() for _ in range(3)]
-    assert heard[1] == b"event: change\n" and json.loads(heard[2].removeprefix(b"data: "))["service"] == "pay"
+    heard = [answer.readline() for _ in range(4)]
+    assert heard[1] == b"event: change\n" and json.loads(heard[3].removeprefix(b"data: "))["service"] == "pay"
     answer.close()
     line.close()
     until(lambda: not shop.state.hub.clients, 20)

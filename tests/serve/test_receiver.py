@@ -230,6 +230,23 @@ def test_a_full_queue_asks_senders_to_wait_and_nothing_acknowledged_is_lost(tmp_
         assert rows(one) == 200 * told.count(200)
 
 
+def test_a_full_disk_is_no_reason_to_go_slower_but_to_come_back(tmp_path: Path) -> None:
+    """429 and 503 are both codes that exporters repeat; they tell a person which of the two it is."""
+    with served(tmp_path / "data", {"store": {"min_free_bytes": 1 << 60}}) as one:
+        for _ in range(2):  # refused by the writer, then at once
+            answer = one.send("/v1/traces", spans(2))
+            assert answer.status == 503 and int(answer.headers["retry-after"]) >= 1
+            assert "no space left" in status_of(answer.body)[1]
+        change = one.post("/api/v1/changes", {"kind": "deploy", "service": "pay"})
+        assert (change.status, change.json["error"]["kind"]) == (503, "store_full")
+
+
+def test_a_body_that_the_queue_can_never_hold_is_not_sent_again(tmp_path: Path) -> None:
+    with served(tmp_path / "data", {"store": {"queue_bytes": 2_000}}) as one:
+        answer = one.send("/v1/traces", spans(200))
+        assert answer.status == 400 and "send smaller ones" in status_of(answer.body)[1]
+
+
 def test_decompression_stops_at_the_limit() -> None:
     with pytest.raises(Refused) as caught:
         decompress(gzip.compress(bytes(1 << 20)), "gzip", 1000)

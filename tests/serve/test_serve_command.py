@@ -19,9 +19,12 @@ from pathlib import Path
 import pytest
 from served import PROTOBUF, spans
 
+from aetia.cli.main import main
+from aetia.serve import run
+from aetia.serve.config import make_config
 from aetia.serve.logging import JsonLines, TextLines
 
-COMMAND = [sys.executable, "-m", "aetia.cli.main"]
+COMMAND = [sys.executable, "-m", "aetia"]
 
 
 def aetia(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -89,7 +92,9 @@ def running(folder: Path, *words: object) -> Iterator[Process]:
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Process]]:
     """A server that holds forty spans."""
     folder = tmp_path_factory.mktemp("story") / "data"
-    with running(folder) as one:
+    config = folder.parent / "aetia.toml"
+    config.write_text("[server]\nwatch_itself = false\n")  # its own spans would count, too
+    with running(folder, "--config", config) as one:
         assert [one.send(spans(10)) for _ in range(4)] == [200] * 4
         yield folder, one
 
@@ -113,7 +118,7 @@ def test_the_store_is_asked_through_its_owner_and_later_opened(story: tuple[Path
     first = json.loads(aetia("store", "stats", "--data", folder, "--json").stdout)
     assert first["spans"] == 40 and first["stats"]["signals"]["spans"]["rows"] == 40
     assert aetia("store", "compact", "--data", folder).returncode == 0
-    assert aetia("store", "check", "--data", folder).returncode == 0
+    assert aetia("store", "check", folder).returncode == 0
     assert aetia("store", "export", tmp_path / "one", "--data", folder, "--window", "..").returncode == 0
     with socket.create_connection(("127.0.0.1", one.port), timeout=20) as stream:
         stream.sendall(b"GET /api/v1/stream HTTP/1.1\r\nhost: localhost\r\n\r\n")
@@ -130,7 +135,7 @@ def test_the_store_is_asked_through_its_owner_and_later_opened(story: tuple[Path
     assert "spans" in aetia("store", "stats", "--data", folder).stdout
     again = aetia("store", "export", tmp_path / "two", "--data", folder)
     assert again.returncode == 2 and "never overwritten" in again.stderr
-    assert aetia("store", "stats", "--data", tmp_path / "none").returncode == 2
+    assert aetia("store", "stats", tmp_path / "none").returncode == 2
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
@@ -145,6 +150,33 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         assert one.child.poll() is None  # it waits for the rest of the body
         one.child.send_signal(signal.SIGINT)
         assert one.child.wait(5) == 130
+
+
+def children(pid: int) -> list[int]:
+    found: list[int] = []
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(place.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(place.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are listed by Linux's /proc")
+def test_the_workers_end_when_their_server_is_killed(tmp_path: Path) -> None:
+    config = tmp_path / "aetia.toml"
+    config.write_text("[store]\nsegment_seconds = 0.1\n")
+    with running(tmp_path / "data", "--config", config) as one:
+        assert one.send(spans(10)) == 200
+        end = time.monotonic() + 20
+        while len(workers := children(one.child.pid)) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        one.child.kill()
+        one.child.wait()
+        while any(Path(f"/proc/{pid}").exists() for pid in workers):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+    assert aetia("store", "check", "--deep", "--data", tmp_path / "data").returncode == 0
 
 
 def test_tokens_are_made_listed_and_revoked_by_hand(tmp_path: Path) -> None:
@@ -178,10 +210,20 @@ def test_tokens_are_made_listed_and_revoked_by_hand(tmp_path: Path) -> None:
         (["--store", "postgres://x", "--port", "0"], "clickhouse://"),
     ],
 )
-def test_what_cannot_be_started_is_said_in_one_sentence(tmp_path: Path, words: list[str], said: str) -> None:
-    answer = aetia("serve", "--data", tmp_path / "data", *words)
-    assert answer.returncode == 2 and said in answer.stderr and "Traceback" not in answer.stderr
-    assert len(answer.stderr.strip().splitlines()) == 1
+def test_what_cannot_be_started_is_said_in_one_sentence(
+    tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", "--data", str(tmp_path / "data"), *words]) == 2
+    told = capsys.readouterr().err
+    assert said in told and "Traceback" not in told and len(told.strip().splitlines()) == 1
+
+
+def test_a_store_elsewhere_that_does_not_answer_is_said_at_the_start(tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"clickhouse://127.0.0.1:{nobody.getsockname()[1]}/otel"
+        with run.running(make_config({"server": {"port": 0}}), tmp_path, store_url=url) as (_, state, _):
+            assert "takes no connection" in list(run.greeting(state, url))[-1]
 
 
 def test_lines_on_stderr_can_be_json() -> None:

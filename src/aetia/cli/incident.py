@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from aetia.cli._remote import Remote, Token, server_url
+from aetia.cli._remote import Token, server
 from aetia.cli.output import Format, check_place, columns, emit, emit_text, format_for
 from aetia.model.errors import UsageError
 
 if TYPE_CHECKING:
     from aetia.report.postmortem import Postmortem
+    from aetia.serve.client import Remote
 
 _ID = re.compile(r"i-[0-9]{8}-[0-9]{6}-[0-9a-f]+")
 """How a server calls its incidents."""
@@ -59,21 +60,20 @@ def incident(
     if postmortem and form == "json":
         raise UsageError("a postmortem is text, markdown or html; for programs there is the journal itself.")
     if url is not None or data is not None or (_ID.fullmatch(str(journal)) and not journal.exists()):
-        return _served(Remote(server_url(url, data), token), str(journal), form, output, postmortem=postmortem,
-                       quiet=quiet)  # fmt: skip
+        return _served(server(url, data, token), str(journal), form, output, postmortem=postmortem, quiet=quiet)
     return _told(journal, form, output, postmortem=postmortem, quiet=quiet)
 
 
-def _served(server: Remote, incident: str, form: Format, output: Path | None, *, postmortem: bool, quiet: bool) -> int:
+def _served(remote: Remote, incident: str, form: Format, output: Path | None, *, postmortem: bool, quiet: bool) -> int:
     """The same of an incident of a running server."""
     from urllib.parse import quote
 
     from aetia.report.interchange import from_json
 
     path = f"/api/v1/incidents/{quote(incident, safe='')}"
-    diagnosis = from_json(server.get(f"{path}/diagnosis", {"format": "json"}))
+    diagnosis = from_json(remote.get(f"{path}/diagnosis", {"format": "json"}))
     if postmortem:
-        emit_text(server.get(f"{path}/postmortem", {"format": form}).decode(), output, quiet=quiet)
+        emit_text(remote.get(f"{path}/postmortem", {"format": form}).decode(), output, quiet=quiet)
     else:
         emit(diagnosis, None, form, output, quiet=quiet)
     return 1 if diagnosis.abstained is not None else 0

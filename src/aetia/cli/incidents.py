@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from aetia.cli._remote import Remote, Token, server_url
+from aetia.cli._remote import Token, server
 
 if TYPE_CHECKING:
     from aetia.serve.incidents.records import IncidentRecord
@@ -52,7 +52,7 @@ def incidents(
     from aetia.serve.operations.incidents import IncidentsAnswer
 
     params = [("limit", str(limit)), *(("state", item) for item in state), *([("service", service)] if service else [])]
-    found = Remote(server_url(url, data), token).read(IncidentsAnswer, PATH, params)
+    found = server(url, data, token).read(IncidentsAnswer, PATH, params)
     if json:
         print(msgspec.json.encode(found).decode())
         return

@@ -55,6 +55,8 @@ def serve(
     json_logs:
         One JSON object per line on stderr.
     """
+    import logging
+
     from aetia.allocator import give_back_freed_memory
     from aetia.serve import logging as lines
     from aetia.serve.config import read_config
@@ -67,7 +69,10 @@ def serve(
     lines.set_up(chosen.server)
 
     def say(text: str) -> None:
-        print(f"aetia: {text}", file=sys.stderr, flush=True)
+        if chosen.server.log_format == "json":
+            logging.getLogger("aetia.serve").info(text)
+        else:
+            print(f"aetia: {text}", file=sys.stderr, flush=True)
 
     return run(chosen, data, store_url=store, say=say)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
+from aetia.cli._remote import Token, owner
 from aetia.cli.serve import DATA
 from aetia.model.errors import StoreError
 
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
     from aetia.store.store import Store
 
 app = App(name="store", help="Look after stored telemetry.")
+STATS = "/api/v1/store"
 TIME = Parameter(allow_leading_hyphen=True)
 Json = Annotated[bool, Parameter(name="--json", negative=())]
-Token = Annotated[str, Parameter(env_var="AETIA_TOKEN")]
 
 
 @app.command
-def stats(*, data: Path = DATA, json: Json = False, token: Token = "") -> None:
+def stats(data: Path = DATA, *, json: Json = False, token: Token = "") -> None:
     """Rows and bytes of each signal, the journal, and what is wrong with the folder.
 
     Parameters
@@ -37,8 +38,11 @@ def stats(*, data: Path = DATA, json: Json = False, token: Token = "") -> None:
     """
     import msgspec
 
-    found: Any = _asked(data, "GET", "/api/v1/store", token)
-    if found is None:
+    remote = owner(data, token)
+    found: Any
+    if remote is not None:
+        found = remote.read(dict[str, Any], STATS)
+    else:
         with _opened(data, writable=False) as store:
             held = store.stats()
             found = {**held.rows, "stats": msgspec.to_builtins(held, str_keys=True)}
@@ -49,7 +53,7 @@ def stats(*, data: Path = DATA, json: Json = False, token: Token = "") -> None:
 
 
 @app.command
-def check(*, data: Path = DATA, deep: Annotated[bool, Parameter(negative=())] = False, json: Json = False,
+def check(data: Path = DATA, *, deep: Annotated[bool, Parameter(negative=())] = False, json: Json = False,
           token: Token = "") -> int:  # fmt: skip
     """Look at every file of the store and say what is damaged and how to mend it; exit code 1 when something is.
 
@@ -66,8 +70,11 @@ def check(*, data: Path = DATA, deep: Annotated[bool, Parameter(negative=())] = 
     """
     import msgspec
 
-    found: Any = _asked(data, "POST", "/api/v1/store/check", token, {"deep": deep})
-    if found is None:
+    remote = owner(data, token)
+    found: Any
+    if remote is not None:
+        found = remote.work("/api/v1/store/check", {"deep": deep})
+    else:
         with _opened(data, writable=False) as store:
             report = store.check(deep=deep)
             found = {"sound": report.sound, "report": msgspec.to_builtins(report)}
@@ -83,7 +90,7 @@ def check(*, data: Path = DATA, deep: Annotated[bool, Parameter(negative=())] = 
 
 
 @app.command
-def compact(*, data: Path = DATA, token: Token = "") -> None:
+def compact(data: Path = DATA, *, token: Token = "") -> None:
     """Move what is still in the journal to Parquet now; it happens by itself while the server runs.
 
     Parameters
@@ -93,7 +100,10 @@ def compact(*, data: Path = DATA, token: Token = "") -> None:
     token:
         Of a running server that asks for one; default AETIA_TOKEN of the environment.
     """
-    if _asked(data, "POST", "/api/v1/store/compact", token) is None:
+    remote = owner(data, token)
+    if remote is not None:
+        remote.work("/api/v1/store/compact")
+    else:
         with _opened(data, writable=True) as store:
             store.compact()
     print("aetia: compacted", file=sys.stderr)
@@ -123,12 +133,9 @@ def export(
     """
     if out.exists():
         raise StoreError(f"{out} exists and is never overwritten; choose another folder.")
-    owner = _owner(data)
-    if owner:
-        from aetia.serve.client import Client
-
-        client = Client(owner, token)
-        client.export(_window(window, client.ask("GET", "/api/v1/store")["stats"]), out)
+    remote = owner(data, token)
+    if remote is not None:
+        remote.export(_window(window, remote.read(dict[str, Any], STATS)["stats"]), out)
     else:
         import msgspec
 
@@ -149,24 +156,6 @@ def _window(text: str, stats: Mapping[str, Any]) -> Window:
         raise StoreError("the store is empty; there is nothing to export.")
     oldest, newest = min(item["oldest_ns"] for item in held), max(item["newest_ns"] for item in held)
     return parse_window(text, Window(oldest, newest + 1))
-
-
-def _owner(data: Path) -> str:
-    """The address of the process that owns the folder; empty where none does."""
-    from aetia.store.lock import living_owner, locked_message
-
-    owner = living_owner(data)
-    if owner is not None and not owner.url:
-        raise StoreError(locked_message(data, owner))
-    return owner.url if owner is not None else ""
-
-
-def _asked(data: Path, method: str, path: str, token: str, body: Any = None) -> dict[str, Any] | None:
-    """The answer of the process that owns the folder; None where none does."""
-    from aetia.serve.client import Client
-
-    owner = _owner(data)
-    return Client(owner, token).ask(method, path, body) if owner else None
 
 
 def _opened(data: Path, *, writable: bool) -> Store:

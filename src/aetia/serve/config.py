@@ -79,7 +79,7 @@ class LimitsSection(msgspec.Struct, frozen=True, kw_only=True):
     url_kib: Annotated[int, Positive, Meta(description="URL of one request")] = 8
     query_threads: Annotated[int, Meta(ge=1, le=64, description="questions that are answered at once")] = 4
     query_queue: Annotated[int, Meta(ge=0, description="questions that may wait for their turn; beyond it: 429")] = 64
-    query_seconds: Annotated[float, Positive, Meta(description="time for one answer; beyond it: 504")] = 30.0
+    query_seconds: Annotated[float, Positive, Meta(description="time for one answer; then it is stopped: 504")] = 30.0
     streams: Annotated[int, Meta(ge=0, description="clients that follow live at once; beyond it: 503")] = 100
     logins_per_minute: Annotated[int, Positive, Meta(description="failed logins from one address")] = 10
 

@@ -36,10 +36,9 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "detection": {
         "step_s": "How often the SLIs are judged, and the length of their bins.",
-        "grace_s": "Bins are judged so long after their end, because spans arrive late.",
-        "short_grace_s": "The same for the latest look, which opens incidents early.",
+        "grace_s": "A span waits so long for the top of its trace before it counts as a request of its own.",
+        "short_grace_s": "The same for operations nearly always entered so, and for traces whose top has come.",
         "most_requests": "Requests that are kept in memory at most.",
-        "most_queued": "Spans that may wait to be looked at; beyond it the oldest are left out.",
         "looks_to_open": "Looks in a row that must see harm before an incident opens.",
         "save_s": "How often the baselines are written to the disk.",
         "refresh_s": "How often the reference is made anew.",

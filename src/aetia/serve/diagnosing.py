@@ -1,8 +1,8 @@
 """Diagnoses of incidents: a copy of the telemetry around each, a worker that diagnoses it, and who listens meanwhile.
 
 `DIR/incidents/ID/` is all of it: `case/` (a case like any other: `aetia diagnose`, `replay` and `recheck` read it),
-`diagnosis.json`, `journal.jsonl`, `exhibits.json` and `revisions.jsonl`, one line for each answer that was given. The
-copy outlives the retention of the store, so evidence can be checked for as long as the incident is kept.
+`diagnosis.json`, `journal.jsonl`, `exhibits.json`, `wishes.json` and `revisions.jsonl`, one line for each answer that
+was given. The copy outlives the retention of the store, so evidence can be checked for as long as the incident is kept.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,8 +27,10 @@ from aetia.model.journal import Steer, ToolCall
 from aetia.model.window import NS_PER_SECOND, Window
 from aetia.report.interchange import load_diagnosis
 from aetia.serve.incidents.records import DiagnosisSummary
+from aetia.serve.itself import without_own
+from aetia.serve.wishes import Wish, Wishes
 from aetia.serve.worker import Job
-from aetia.serve.workers import WorkerProcess
+from aetia.serve.workers import DiagnosisProcess
 
 if TYPE_CHECKING:
     from aetia.store.backend import Backend
@@ -40,7 +42,6 @@ SHORTEST_INCIDENT_NS = 10 * NS_PER_SECOND
 REFINE_AFTER_S = (20.0, 60.0, 180.0, 600.0, 1800.0)
 """Seconds after the first answer at which an open incident is diagnosed again: early answers rest on half a minute of
 harm, and what arrives later (late spans, slow metrics) moves them."""
-MOST_WISHES = 20
 
 
 class DiagnosisSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -66,6 +67,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     at_ns: int
     why: str = ""
     roots: tuple[str, ...] = ()
+    causes: tuple[str, ...] = ()
+    """Services of the root causes."""
+    hurt: tuple[str, ...] = ()
+    """Services whose entry points are hurt."""
     level: str | None = None
     fault_class: str | None = None
     fault: str | None = None
@@ -80,7 +85,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         """What the incident's record keeps of it."""
         return DiagnosisSummary(
             revision=self.revision, at_ns=self.at_ns, root=" and ".join(self.roots) or None,
-            fault_class=self.fault_class, probability=self.probability,
+            causes=self.causes, hurt=self.hurt, fault_class=self.fault_class, probability=self.probability,
             abstained=f"the diagnosis failed: {self.failed}" if self.failed else self.abstained,
         )  # fmt: skip
 
@@ -116,6 +121,20 @@ class Progress:
 Listener = Callable[[Progress], None]
 
 
+class _Node(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _Graph(msgspec.Struct, frozen=True):
+    nodes: tuple[_Node, ...] = ()
+
+
+class _Shown(msgspec.Struct, frozen=True):
+    """What is asked of the exhibits here."""
+
+    graph: _Graph | None = None
+
+
 @dataclass(slots=True)
 class _Order:
     incident: str
@@ -138,11 +157,11 @@ class Diagnoses:
     def __init__(self, folder: Path, book: Book, backend: Backend, settings: DiagnosisSettings | None = None) -> None:
         self._folder, self._book, self._backend = folder, book, backend
         self._settings = settings or DiagnosisSettings()
-        self._worker = WorkerProcess()
+        self._worker = DiagnosisProcess()
         self._lock = threading.Lock()
         self._wake = threading.Condition(self._lock)
         self._orders: deque[_Order] = deque()
-        self._wishes: dict[str, tuple[Steer, ...]] = {}
+        self._wishes = Wishes()
         self._listeners: list[Listener] = []
         self._running = _Running()
         self._later: dict[str, list[float]] = {}
@@ -187,19 +206,31 @@ class Diagnoses:
         for incident in due:
             self.request(incident, "more evidence arrived")
 
-    def steer(self, incident: str, wish: Steer) -> str:
+    def steer(self, incident: str, wish: Steer, by: str = "") -> str:
         """A person's wish: told to the investigation under way, else to a new one, together with the earlier wishes.
         Returns in words what was done."""
+        if wish.wish != "stop":
+            self._wishes.add(self.place(incident), wish, time.time_ns(), by)
         with self._lock:
             under_way = self._running.incident == incident
-            if wish.wish != "stop":
-                self._wishes[incident] = (*self._wishes.get(incident, ()), wish)[-MOST_WISHES:]
         if under_way and self._worker.steer((wish,)):
             return "told to the investigation under way"
         if wish.wish == "stop":
             return "no investigation is under way"
         self.request(incident, f"steered: {wish.wish.replace('_', ' ')} {wish.entity}")
         return "a new investigation begins"
+
+    def wishes(self, incident: str) -> tuple[Wish, ...]:
+        """What every investigation of the incident is told, in the order in which it was wished."""
+        return self._wishes.of(self.place(incident))
+
+    def withdraw(self, incident: str, number: int) -> Wish | None:
+        """Take a wish back and investigate anew without it, after the investigation under way; None where there is no
+        wish of this number."""
+        gone = self._wishes.withdraw(self.place(incident), number)
+        if gone is not None:
+            self.request(incident, f"taken back: {gone.wish.replace('_', ' ')} {gone.entity}")
+        return gone
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Hear every step of every diagnosis, from its thread; returns what ends it."""
@@ -231,6 +262,11 @@ class Diagnoses:
         """What a page draws beside the diagnosis, as JSON (`report.exhibits.Exhibits`)."""
         path = self.place(incident) / "exhibits.json"
         return path.read_bytes() if path.exists() else b"{}"
+
+    def services(self, incident: str) -> tuple[str, ...]:
+        """The services that the last answer's call graph draws."""
+        graph = msgspec.json.decode(self.exhibits(incident), type=_Shown).graph
+        return tuple(node.name for node in graph.nodes) if graph is not None else ()
 
     def revisions(self, incident: str) -> list[Summary]:
         """Every answer that was given, in order."""
@@ -288,9 +324,7 @@ class Diagnoses:
                 self._wake.wait()
             if self._closed:
                 return None
-            order = self._orders.popleft()
-            order.steers = (*self._wishes.get(order.incident, ()), *order.steers)
-            return order
+            return self._orders.popleft()
 
     def _diagnose(self, order: _Order) -> Summary:
         """Copy the telemetry, run the worker on it, and say what it found."""
@@ -301,13 +335,16 @@ class Diagnoses:
         began = time.monotonic()
         self._copy(place, self._book.get(order.incident))
         settings = self._settings
+        wished = tuple(wish.steer for wish in self._wishes.of(place))
         job = Job(
             do="diagnose", case=str(place / "case"), out=str(place), policy=settings.policy, system=settings.system,
-            memory=str(self._folder.parent / "memory") if settings.memory else "", steers=order.steers,
+            memory=str(self._folder.parent / "memory") if settings.memory else "",
+            steers=(*wished, *order.steers),
         )  # fmt: skip
         found = self._worker.run(job, timeout_s=settings.timeout_s, on_event=self._hear)
         return Summary(
-            revision=revision, at_ns=time.time_ns(), why=order.why, roots=tuple(found["roots"]), level=found["level"],
+            revision=revision, at_ns=time.time_ns(), why=order.why, roots=tuple(found["roots"]),
+            causes=tuple(found["causes"]), hurt=tuple(found["hurt"]), level=found["level"],
             fault_class=found["fault_class"], fault=found["fault"], probability=found["probability"],
             abstained=found["abstained"], severity=found["severity"], seconds=round(time.monotonic() - began, 3),
         )  # fmt: skip
@@ -324,7 +361,8 @@ class Diagnoses:
             id=incident.id, system=self._settings.system or "unknown", baseline=health, incident=Window(start, end),
             source="aetia serve",
         )  # fmt: skip
-        write_case(place / "case", case, telemetry, overwrite=True)
+        system = {name: without_own(telemetry.table(name)) for name in ("spans", "logs", "metrics")}
+        write_case(place / "case", case, replace(telemetry, **system), overwrite=True)
 
     def _hear(self, event: bytes) -> None:
         with self._lock:

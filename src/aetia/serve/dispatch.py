@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,6 +23,8 @@ from aetia.serve.security.origins import is_loopback
 if TYPE_CHECKING:
     from aetia.serve.state import ServeState
 
+CLIENT_LEFT = 499
+"""For the server's own numbers: nobody reads this answer."""
 MOST_BODY = 1 << 20
 """Bytes of a request to the API; telemetry has limits of its own."""
 
@@ -61,11 +64,28 @@ async def answered(state: ServeState, operation: Operation, given: dict[str, Any
         return Response(body, headers=headers, media_type=JSON)
 
     try:
-        return await state.pool.run(ask, seconds=state.config.limits.query_seconds)
+        return await _while_there(request, state.pool.run(ask, seconds=state.config.limits.query_seconds))
     except Refused as refused:
         raise refused.asking(given) from None
     except AetiaError as error:
         raise refusal(error).asking(given) from None
+
+
+async def _while_there(request: Request, asked: Coroutine[Any, Any, Response]) -> Response:
+    """The answer to a question, which is stopped when the client goes away before: a page that was left asks nothing
+    any more. The body of the request has been read."""
+    answer, leaving = asyncio.ensure_future(asked), asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait((answer, leaving), return_when=asyncio.FIRST_COMPLETED)
+        return answer.result() if answer.done() else Response(status_code=CLIENT_LEFT)
+    finally:
+        leaving.cancel()
+        answer.cancel()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
 
 
 async def arguments(operation: Operation, request: Request) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from aetia.model.errors import AetiaError, ServeError
 from aetia.model.stored import Signal
 from aetia.serve.config import MIB
-from aetia.serve.problems import Kind, Refused, internal
+from aetia.serve.problems import Kind, Refused, internal, refusal
 from aetia.serve.receiver import Receiver, message
 from aetia.serve.security.identity import LOCAL, NOBODY, Identity, require
 
@@ -111,7 +111,7 @@ class GrpcReceiver:
         except Refused as error:
             return b"", error
         except AetiaError as error:
-            return b"", self._receiver.refused(error)
+            return b"", refusal(error)
         except Exception:
             log.exception("a call over gRPC failed: %s", signal)
             return b"", internal()

@@ -15,16 +15,15 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow.parquet import read_table
 
-from aetia.detect._live_entries import COLUMNS
 from aetia.detect.live import LiveSli
 from aetia.model.errors import AetiaError
 from aetia.model.stored import Signal
 from aetia.model.window import NS_PER_SECOND, Window
 from aetia.serve.diagnosing import Diagnoses, Progress
+from aetia.serve.history import recent
 from aetia.serve.incidents import IncidentBook, IncidentEvent
+from aetia.serve.itself import without_own
 from aetia.serve.notify.outbox import Outbox
 from aetia.serve.notify.places import make_places
 from aetia.serve.notify.teller import Teller
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 HISTORY_NS = 30 * 60 * NS_PER_SECOND
-"""Stored telemetry that detection is fed with at the start, so that a restart does not make it forget what is usual."""
+"""Stored spans that detection learns from at the start, so that a restart does not make it forget what is usual."""
 DIAGNOSED_ON = {"opened": "opened", "reopened": "it came back", "closed": "it is over"}
 
 
@@ -98,14 +97,15 @@ class Live:
         """From the store's writer: must be quick."""
         if self._sli is None:
             return
+        table = without_own(table)
         if signal == "spans":
             self._sli.add(table)
         else:
-            self._sli.alive()
+            self._sli.alive(table)
 
     def _happened(self, event: IncidentEvent) -> None:
         """From whoever changed the book."""
-        self._state.hub.tell("incidents", "incident", event, key=str(event.number))
+        self._state.hub.tell("incidents", "incident", event, keep=True)
         why = DIAGNOSED_ON.get(event.what)
         if why is not None and self._diagnoses is not None:
             self._diagnoses.request(event.record.id, why)
@@ -137,15 +137,13 @@ class Live:
         if store is None or sli is None:
             return
 
-        def feed() -> None:
+        def learn() -> None:
             now = time.time_ns()
             window = Window(now - HISTORY_NS, now)
             with store.reading(window, ("spans",)) as snapshot:
-                for part in snapshot.parts["spans"]:
-                    sli.add(_between(read_table(part.path, columns=list(COLUMNS)), window))
-                sli.add(_between(snapshot.hot["spans"], window))
+                sli.learn(map(without_own, recent(snapshot, window)), now)
 
-        self._guarded(feed)
+        self._guarded(learn)
 
     def _guarded(self, work: Callable[[], object]) -> None:
         """Detection must not end because of one bad moment; what went wrong is logged."""
@@ -157,11 +155,6 @@ class Live:
             log.exception("detection failed; it goes on with the next tick")
 
 
-def _between(table: pa.Table, window: Window) -> pa.Table:
-    time = pc.field("time").cast(pa.int64())
-    return table.filter((time >= window.start_ns) & (time < window.end_ns))
-
-
 def make_live(state: ServeState) -> Live:
     """The live parts of a server by its configuration; sets `state.book` and `state.diagnoses`."""
     config, place = state.config, state.folder / "incidents"
@@ -169,4 +162,6 @@ def make_live(state: ServeState) -> Live:
     if config.diagnosis.enabled:
         state.diagnoses = Diagnoses(place, state.book, state.backend, config.diagnosis)
     sli = LiveSli(config.detection, folder=state.folder / "detection") if config.detection.enabled else None
+    if sli is not None:
+        state.extras["detection"] = sli
     return Live(state, state.book, state.diagnoses, sli)

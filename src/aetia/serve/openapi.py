@@ -63,7 +63,8 @@ def describe(operations: Iterable[Operation]) -> dict[str, Any]:
 
 EXTRA: dict[tuple[str, str], str] = {
     ("GET", "/api/v1/stream"): "Server-sent events: `incident` with what happened to one, `change`, and `stats` of the"
-    " store every few seconds; comments in between keep the connection alive",
+    " store every few seconds; comments in between keep the connection alive. Who comes back with `Last-Event-ID` is"
+    " first told the incidents and changes of the meantime, after a `gap` where some of them are not kept any more",
     (
         "GET",
         "/api/v1/incidents/{incident_id}/stream",

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import time
 from typing import TYPE_CHECKING, Any
 
 from aetia import __version__
 from aetia.model.errors import AetiaError
+from aetia.serve.itself import INSTANCE, SERVICE
 from aetia.serve.operations.store import rss_bytes
 from aetia.serve.selfwatch import EDGES_S
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 EVERY_S = 15.0
-SERVICE = "aetia"
 _CUMULATIVE = 2
 
 
@@ -68,10 +67,23 @@ def metrics_request(state: ServeState, now_ns: int) -> bytes:
             ("aetia.ingest.refused", "{request}", item.refused), ("aetia.ingest.bytes", "By", item.bytes),
         ):  # fmt: skip
             made.sum(name, unit, value, labels)
+    _tell_of_detection(made, state)
     for item in state.watch.routes():
         labels = {"http.route": item.route, "http.response.status_code": str(item.status)}
         made.histogram("http.server.request.duration", "s", item.histogram, item.seconds, labels)
     return request.SerializeToString()
+
+
+def _tell_of_detection(made: _Points, state: ServeState) -> None:
+    detection = state.extras.get("detection")
+    if detection is None:
+        return
+    stats = detection.stats()
+    made.gauge("aetia.detection.requests", "{request}", stats.requests)
+    for name, rows in (("queued", stats.queued), ("waiting", stats.waiting)):
+        made.gauge(f"aetia.detection.{name}", "{span}", rows)
+    for name, rows in (("dropped", stats.dropped), ("hurried", stats.hurried)):
+        made.sum(f"aetia.detection.{name}", "{span}", rows)
 
 
 class _Points:
@@ -133,7 +145,7 @@ def spans_request(spans: list[tuple[str, int, int, int]]) -> bytes:
 def _describe(resource: Any) -> None:
     _attributes(
         resource.attributes,
-        {"service.name": SERVICE, "service.version": __version__, "service.instance.id": socket.gethostname()},
+        {"service.name": SERVICE, "service.version": __version__, "service.instance.id": INSTANCE},
     )
 
 

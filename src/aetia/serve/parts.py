@@ -15,14 +15,12 @@ from aetia.serve.live import make_live
 from aetia.serve.mcp import mount as mcp
 from aetia.serve.operations.export import SCRATCH
 from aetia.serve.state import ServeState, make_state
+from aetia.store.layout import SPILL
 
 if TYPE_CHECKING:
     from aetia.ingest.redaction import Redactor
     from aetia.store.backend import Backend
     from aetia.store.store import Store
-
-CACHE = "cache.duckdb"
-"""File inside the data folder that can be built again."""
 
 
 @contextlib.contextmanager
@@ -55,7 +53,7 @@ def _telemetry(
         return None, remote_backend(store_url)
     store = Store.open(folder, settings=store_settings(config), owner=url, redactor=_redactor(config))
     stack.callback(store.close)
-    backend = DuckBackend(store, folder / CACHE)
+    backend = DuckBackend(store, folder, folder / SPILL)
     stack.callback(backend.close)
     return store, backend
 

@@ -15,6 +15,7 @@ import msgspec
 
 from aetia.model.errors import (
     AetiaError,
+    GivenUp,
     IngestError,
     ServeError,
     SignalError,
@@ -91,11 +92,14 @@ def refusal(error: AetiaError) -> Refused:
     """A deliberate error of a lower room as an answer."""
     message = str(error)
     if isinstance(error, StoreFull):
-        return Refused("store_full", message, retry_after_s=error.retry_after_s)
+        kind: Kind = "busy" if error.full == "queue" else "store_full"
+        return Refused(kind, message, retry_after_s=error.retry_after_s)
     if isinstance(error, StoreCorrupt):
         return Refused("store_error", message, try_="run `aetia store check` on the server")
     if isinstance(error, StoreError):
         return Refused("store_error", message)
+    if isinstance(error, GivenUp):
+        return Refused("deadline", message)
     from aetia.serve.incidents.records import UnknownIncident
 
     if isinstance(error, UnknownIncident):

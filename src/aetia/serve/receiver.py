@@ -7,7 +7,6 @@ it cannot take now with 429 or 503 and Retry-After, which exporters obey.
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from aetia.model.errors import AetiaError, StoreFull
+from aetia.model.errors import AetiaError
 from aetia.model.stored import Signal
 from aetia.serve.answers import JSON, PROTOBUF, encoded, media_type, status_response
 from aetia.serve.bodies import IN_THREAD, Grow, InFlight, read_body, unpacked
@@ -36,7 +35,6 @@ class Receiver:
     def __init__(self, state: ServeState) -> None:
         self._state, self._limits = state, state.config.limits
         self._flight = InFlight(round(self._limits.in_flight_mib * MIB))
-        self._disk_asked, self._disk_refusing = 0.0, False
 
     def routes(self) -> list[Route]:
         return [Route(path, self.receive, methods=["POST"], name=path) for path in PATHS]
@@ -60,7 +58,7 @@ class Receiver:
         except Refused as refused:
             answer = refused
         except AetiaError as error:
-            answer = self.refused(error)
+            answer = refusal(error)
         self._state.watch.refused(signal)
         return status_response(answer, kind)
 
@@ -81,7 +79,7 @@ class Receiver:
 
     async def take(self, signal: Signal, body: bytes, *, lost: int = 0, why: str = "") -> tuple[int, str]:
         """Keep a decompressed protobuf body, of which `lost` items are gone already because of `why`; how many were
-        rejected in all and why. Raises Refused, and AetiaError for `refused`."""
+        rejected in all and why. Raises Refused and AetiaError."""
         receipt = await self._durable(signal, body)
         rejected = lost + receipt.rejected
         self._state.watch.received(
@@ -97,19 +95,6 @@ class Receiver:
             future.add_done_callback(_forget)
             raise Refused("unavailable", "the telemetry is not on the disk yet; send it again.", retry_after_s=5.0)
         return future.result()
-
-    def refused(self, error: AetiaError) -> Refused:
-        """A full queue is for the senders to go slower (429), a full disk is for us to mend (503)."""
-        if isinstance(error, StoreFull) and not self._disk_refuses():
-            return Refused("busy", str(error), retry_after_s=error.retry_after_s)
-        return refusal(error)
-
-    def _disk_refuses(self) -> bool:
-        """As of the last second: a flood of refusals must not make a flood of questions to the store."""
-        now = time.monotonic()
-        if now >= self._disk_asked + 1.0 and self._state.store is not None:
-            self._disk_asked, self._disk_refusing = now, bool(self._state.store.stats().refusing)
-        return self._disk_refusing
 
 
 async def _converted(signal: Signal, body: bytes, grow: Grow) -> tuple[bytes, int, str]:

@@ -9,11 +9,11 @@ import contextlib
 import errno
 import gc
 import logging
-import multiprocessing
 import os
 import signal
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import FrameType
@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 
 import uvicorn
 
-from aetia.model.errors import ServeError
+from aetia.model.errors import AetiaError, GivenUp, ServeError
+from aetia.model.patience import PATIENCE, Patience
 from aetia.serve.app import make_app
 from aetia.serve.config import Config
 from aetia.serve.parts import opened
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 GRACE_S, KEEP_ALIVE_S = 20, 30
 """Seconds that requests in flight get when the server ends, and that an idle connection stays open."""
 FORCED = 130
+SILENT_S = 3.0
+"""Seconds that a store elsewhere has to answer before the start says that it does not."""
 
 
 class Server(uvicorn.Server):
@@ -70,9 +73,8 @@ class Server(uvicorn.Server):
 
 
 def end_at_once() -> None:
-    """End without waiting. What was acknowledged is on the disk; what was not is sent again by its sender."""
-    for child in multiprocessing.active_children():
-        child.kill()
+    """End without waiting. What was acknowledged is on the disk; what was not is sent again by its sender. Workers end
+    with their stdin."""
     os._exit(FORCED)
 
 
@@ -188,6 +190,27 @@ def greeting(state: ServeState, store_url: str = "") -> Iterator[str]:
             yield "no TLS: tokens and telemetry are readable on the way; set tls_certificate or put a proxy in front"
     if not state.config.redaction.enabled:
         yield "secrets in attributes and log bodies are stored as they come (redaction is off)"
+    if state.store is None and (why := _silent(state)):
+        yield f"{why} Questions fail until it answers."
+
+
+def _silent(state: ServeState) -> str:
+    """Why the store that is asked elsewhere does not answer; empty where it does. It may come later, so the server
+    starts without it, but whoever mistyped its address wants to know now."""
+    patience = Patience(SILENT_S)
+    ends = threading.Timer(SILENT_S, patience.end)
+    ends.start()
+    asked = PATIENCE.set(patience)
+    try:
+        state.backend.extents()
+    except GivenUp:
+        return f"the store has not answered within {SILENT_S:.0f} s."
+    except AetiaError as error:
+        return str(error)
+    finally:
+        PATIENCE.reset(asked)
+        ends.cancel()
+    return ""
 
 
 def _shown(url: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from aetia.serve.answers import encoded
 from aetia.serve.hub import Listener, Said
 from aetia.serve.problems import Refused
 from aetia.serve.security.identity import caller, require
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 
 HEARTBEAT_S = 15.0
 RETRY_MS = 2000
-Wants = Callable[[str], bool]
+GAP = encoded({"message": "Events were missed that are not kept any more; read anew what you show."})
 
 
 def routes(state: ServeState) -> list[Route]:
     async def everything(request: Request) -> Response:
         require(caller.get(), "read")
-        return _streaming(_follow(state, _no_journal))
+        return _streaming(_follow(state, request.headers.get("last-event-id", "")))
 
     async def journal(request: Request) -> Response:
         require(caller.get(), "read")
@@ -40,11 +41,18 @@ def _streaming(lines: AsyncIterator[bytes]) -> Response:
     return StreamingResponse(lines, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
 
-async def _follow(state: ServeState, wants: Wants) -> AsyncIterator[bytes]:
-    """The events of some topics until the client leaves, falls behind, or the server ends."""
-    yield f"retry: {RETRY_MS}\n\n".encode()
+async def _follow(state: ServeState, last: str) -> AsyncIterator[bytes]:
+    """What happens on the server, from where the client left off if that is kept, else from now on; until the client
+    leaves, falls behind, or the server ends."""
     try:
-        with state.hub.following(wants) as listener:
+        with state.hub.following(_no_journal) as listener:
+            missed = state.hub.missed(last)
+            # An event without data is not told by browsers, but they remember its id as the last one that they saw.
+            yield f"retry: {RETRY_MS}\n".encode() + (b"\n" if last else f"id: {missed.place}\n\n".encode())
+            if missed.gap:
+                yield line(Said(topic="", name="gap", data=GAP, key="" if missed.events else missed.place))
+            for said in missed.events:
+                yield line(said)
             async for said in _events(listener):
                 yield said
     except Refused as refused:

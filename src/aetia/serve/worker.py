@@ -2,19 +2,21 @@
 
 It works on the case folder of an incident and never on the live store, so that a diagnosis that crashes, hangs or takes
 memory costs one answer and no telemetry. The last case stays in memory: an evidence check or a tool call asks the same
-facts again. Started as `python -m aetia.serve.worker`; ends with its stdin.
+facts again. Started as `python -m aetia.serve.worker`; ends with its stdin, also in the middle of a job: then its
+server is gone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import msgspec
 
@@ -176,8 +178,12 @@ def _summary(diagnosis: Diagnosis) -> dict[str, Any]:
     """What an incident's record keeps of a diagnosis."""
     roots = [diagnosis.hypotheses[index] for index in diagnosis.roots] or list(diagnosis.hypotheses[:1])
     first = roots[0] if roots and diagnosis.abstained is None else None
+    named = roots if first is not None else []
+    breaches = diagnosis.incident.breaches if diagnosis.incident is not None else ()
     return {
-        "roots": [item.entity.name for item in roots] if first is not None else [],
+        "roots": [item.entity.name for item in named],
+        "causes": list(dict.fromkeys(item.entity.service or item.entity.name for item in named)),
+        "hurt": list(dict.fromkeys(item.entry.service or item.entry.name for item in breaches)),
         "level": first.entity.level if first is not None else None,
         "fault_class": first.fault_class if first is not None else None,
         "fault": first.fault if first is not None else None,
@@ -206,12 +212,13 @@ def _replace(path: Path, content: bytes) -> None:
     scratch.replace(path)
 
 
-def serve(source: BinaryIO, target: BinaryIO) -> None:
-    """Answer jobs until the source ends. A thread reads, so that a steer reaches the diagnosis under way."""
+def serve(source: BinaryIO, target: BinaryIO) -> NoReturn:
+    """Answer jobs until the source ends, and the process with it. A thread reads, so that a steer reaches the diagnosis
+    under way."""
     from aetia.allocator import keep_freed_memory
 
     keep_freed_memory()
-    jobs: SimpleQueue[Job | None] = SimpleQueue()
+    jobs: SimpleQueue[Job] = SimpleQueue()
 
     def say(line: Line) -> None:
         target.write(msgspec.json.encode(line) + b"\n")
@@ -228,15 +235,16 @@ def serve(source: BinaryIO, target: BinaryIO) -> None:
                     worker.steer(wish)
             else:
                 jobs.put(job)
-        jobs.put(None)
+        os._exit(0)
 
     threading.Thread(target=read, name="aetia-jobs", daemon=True).start()
-    while (job := jobs.get()) is not None:
-        worker.work(job)
+    while True:
+        worker.work(jobs.get())
 
 
-def main() -> None:
+def main() -> NoReturn:
     """The process: whatever prints must not end up between the lines."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the server says when to end
     target = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     serve(sys.stdin.buffer, target)

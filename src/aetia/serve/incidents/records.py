@@ -35,11 +35,14 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DiagnosisSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What the latest diagnosis said. `root` names the root cause in words, None where it abstained."""
+    """What the latest diagnosis said. `root` names the root cause in words, None where it abstained; `causes` are the
+    services of the root causes, `hurt` those whose entry points are hurt."""
 
     revision: int
     at_ns: int
     root: str | None = None
+    causes: tuple[str, ...] = ()
+    hurt: tuple[str, ...] = ()
     fault_class: str | None = None
     probability: float | None = None
     abstained: str | None = None

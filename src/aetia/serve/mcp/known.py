@@ -21,7 +21,8 @@ def services(state: ServeState, window: Window, name: str) -> Sequence[str]:
     found = {row.service for row in state.backend.services(window, MOST)}
     if name not in found:
         found.update(*(row.services for row in state.backend.metric_names(window, limit=MOST)))
-        found |= {row.service for row in state.backend.bodies(window, limit=MOST) if row.service}
+        whole = window.end_ns - window.start_ns
+        found |= {row.service for row in state.backend.shapes(window, whole, limit=MOST).rows if row.service}
     return sorted(found)
 
 

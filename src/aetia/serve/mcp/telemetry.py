@@ -168,7 +168,8 @@ def say_series(told: Told) -> str:
 def cohorts(answer: CompareAnswer, own: Any) -> Shaped:
     rows = [plain(row) for row in answer.differences]
     facts = {"inside": answer.inside, "outside": answer.outside, "tested": answer.tested,
-             "false_discoveries": answer.false_discoveries, "incomplete": answer.incomplete}  # fmt: skip
+             "false_discoveries": answer.false_discoveries, "incomplete": answer.incomplete,
+             "looked_at": answer.looked_at}  # fmt: skip
     return Shaped(rows, facts, len(rows))
 
 
@@ -222,9 +223,15 @@ def say_lines(told: Told) -> str:
 
 
 def templates(answer: TemplatesAnswer, own: Any) -> Shaped:
-    rows = [{key: value for key, value in plain(row).items() if value != row.template or key == "template"}
-            for row in answer.templates]  # fmt: skip
-    return Shaped(rows, {"before": plain(answer.before), "complete": answer.complete, "mined": answer.mined})
+    rows = [
+        {
+            key: value for key, value in plain(row).items()
+            if key != "counts" and (value != row.template or key == "template")
+        }
+        for row in answer.templates
+    ]  # fmt: skip
+    told = {"before": plain(answer.before), "compared": answer.compared, "complete": answer.complete}
+    return Shaped(rows, told if max(answer.one_in) == 1 else {**told, "one_in": list(answer.one_in)})
 
 
 def say_templates(told: Told) -> str:
@@ -232,9 +239,13 @@ def say_templates(told: Told) -> str:
         return "No log lines in the window."
     kinds = Counter(row["change"] for row in told.rows)
     first = told.rows[0]
+    if "unknown" in kinds:
+        said = "the most severe first; nothing is stored of the window before, so none can be called new"
+    else:
+        each = listed([f"{count} {kind}" for kind, count in kinds.most_common()])
+        said = f"those that changed most first: {each} compared with the window before"
     return sentence(
-        f"{many(len(told.rows), 'template', more=told.more)}, those that changed most first:"
-        f" {listed([f'{count} {kind}' for kind, count in kinds.most_common()])} compared with the window before",
+        f"{many(len(told.rows), 'template', more=told.more)}, {said}",
         f"first ({first['change']}, {first['count']:,} now, {first['before']:,} before, {name(first.get('service'))}):"
         f" {name(first['template'])}",
     )  # fmt: skip

@@ -91,5 +91,5 @@ def add_change(state: ServeState, params: AddChangeParams) -> AddChangeAnswer:
         attributes=attributes,
     )  # fmt: skip
     receipt = state.owned_store().append_changes([row]).result(timeout=state.config.limits.durable_seconds)
-    state.hub.tell("changes", "change", row)
+    state.hub.tell("changes", "change", row, keep=True)
     return AddChangeAnswer(change=row, duplicate=bool(receipt.duplicate))

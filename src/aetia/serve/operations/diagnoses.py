@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -9,10 +10,13 @@ from msgspec import Meta
 
 from aetia.model.diagnosis import Diagnosis
 from aetia.model.journal import Steer, ToolCall
+from aetia.report.course import Step, course
 from aetia.serve.diagnosing import Diagnoses, Summary
 from aetia.serve.operations.incidents import IncidentId, IncidentParams
 from aetia.serve.operations.registry import Raw, operation
 from aetia.serve.problems import Refused
+from aetia.serve.security.identity import caller
+from aetia.serve.wishes import Wish
 
 if TYPE_CHECKING:
     from aetia.serve.state import ServeState
@@ -89,6 +93,22 @@ class SteerParams(IncidentParams, frozen=True, kw_only=True):
     entity: Annotated[str, Meta(max_length=500, description="the component; empty for stop")] = ""
 
 
+class WishesAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What people wished and have not taken back, in the order in which they did."""
+
+    wishes: tuple[Wish, ...]
+
+
+class WithdrawParams(IncidentParams, frozen=True, kw_only=True):
+    number: Annotated[int, Meta(ge=1, le=1_000_000, description="`number` of the wish")]
+
+
+class CourseAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The steps of the fault in order of time."""
+
+    steps: tuple[Step, ...]
+
+
 class SteerAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What was done, in words."""
 
@@ -127,6 +147,13 @@ def diagnosis(state: ServeState, params: DiagnosisParams) -> Raw:
 def exhibits(state: ServeState, params: IncidentParams) -> Raw:
     """Call graph, example traces, log templates and time lines, as they were when the diagnosis was made."""
     return Raw(state.diagnosing().exhibits(params.incident_id).decode(), FORMATS["json"])
+
+
+@operation(path="/incidents/{incident_id}/course", scope="read", summary="How the fault spread, in order of time",
+           example=_EXAMPLE)  # fmt: skip
+def fault_course(state: ServeState, params: IncidentParams) -> CourseAnswer:
+    """Where it began, whom it reached when, and where users were hurt, by the latest diagnosis."""
+    return CourseAnswer(steps=course(_latest(state.diagnosing(), params.incident_id)))
 
 
 @operation(path="/incidents/{incident_id}/revisions", scope="read", summary="All answers about an incident so far",
@@ -193,7 +220,27 @@ def steer(state: ServeState, params: SteerParams) -> SteerAnswer:
     state.incidents().get(params.incident_id)
     if params.wish != "stop" and not params.entity:
         raise Refused("bad_request", "entity: name the component that is meant.")
-    return SteerAnswer(done=state.diagnosing().steer(params.incident_id, Steer(wish=params.wish, entity=params.entity)))
+    diagnoses, wish = state.diagnosing(), Steer(wish=params.wish, entity=params.entity)
+    _known(diagnoses, params)
+    return SteerAnswer(done=diagnoses.steer(params.incident_id, wish, caller.get().name))
+
+
+@operation(path="/incidents/{incident_id}/wishes", scope="read", summary="What people wished of an investigation",
+           example=_EXAMPLE)  # fmt: skip
+def wishes(state: ServeState, params: IncidentParams) -> WishesAnswer:
+    """Components to leave out and to look at. Every investigation of the incident is told them, after a restart too."""
+    return WishesAnswer(wishes=state.diagnosing().wishes(params.incident_id))
+
+
+@operation(path="/incidents/{incident_id}/wishes/{number}", scope="write", method="DELETE", summary="Take a wish back",
+           example={**_EXAMPLE, "number": 1})  # fmt: skip
+def withdraw_wish(state: ServeState, params: WithdrawParams) -> SteerAnswer:
+    """A new investigation begins without it."""
+    gone = state.diagnosing().withdraw(params.incident_id, params.number)
+    if gone is None:
+        raise Refused("not_found", f"incident {params.incident_id[:80]} has no wish {params.number}.",
+                      try_=f"/api/v1/incidents/{params.incident_id[:80]}/wishes lists them")  # fmt: skip
+    return SteerAnswer(done=f"{gone.wish.replace('_', ' ')} {gone.entity} is taken back; a new investigation begins")
 
 
 @operation(path="/incidents/{incident_id}/ask", scope="read", method="POST",
@@ -204,6 +251,21 @@ def ask_tool(state: ServeState, params: AskParams) -> Raw:
     answer."""
     found = state.diagnosing().tool(params.incident_id, ToolCall(tool=params.tool, args=params.args))
     return Raw(msgspec.json.encode(found).decode(), FORMATS["json"])
+
+
+def _known(diagnoses: Diagnoses, params: SteerParams) -> None:
+    """A wish about a name that nothing has would do nothing: raises Refused (400) that says which names are near."""
+    found = diagnoses.diagnosis(params.incident_id)
+    if found is None or not params.entity:
+        return
+    named = [item.entity for item in (*found.hypotheses, *found.rejected)] + [item.about for item in found.evidence]
+    names = {name for entity in named for name in (entity.name, entity.service, entity.instance, entity.node) if name}
+    names |= {name for hop in found.propagation for name in (hop.source, hop.target)}
+    names |= set(diagnoses.services(params.incident_id))
+    if params.entity not in names:
+        near = difflib.get_close_matches(params.entity, sorted(names), 3, 0.5)
+        raise Refused("bad_request", f"no component of this incident is called '{params.entity[:80]}'.",
+                      try_=", ".join(near) or "a name of the diagnosis or of its map")  # fmt: skip
 
 
 def _latest(diagnoses: Diagnoses, incident_id: str) -> Diagnosis:
