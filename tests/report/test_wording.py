@@ -21,7 +21,7 @@ from aetia.report import wording
         (0.612, "share", "61 %"), (0.61, "share", "61 %"), (0.99995, "share", "> 99.9 %"), (1.0, "share", "100 %"),
         (0.0001, "share", "< 0.1 %"), (0.0, "share", "0 %"), (1234.0, "ms", "1.23 s"), (95.0, "s", "1 min 35 s"),
         (7500.0, "s", "2 h 5 min"), (3 * 2**30, "bytes", "3 GiB"), (8.0, "ratio", "8 ×"), (1234567.0, "req/s", "1 234 567 req/s"),
-        (math.nan, "ms", "–"), (1e-7, "", "1.00e-07"), (2.0, "count", "2"), (1 / 30, "1/s", "2 a minute"),
+        (1.0, "changes", "1 change"), (2.0, "changes", "2 changes"), (math.nan, "ms", "–"), (1e-7, "", "1.00e-07"), (2.0, "count", "2"), (1 / 30, "1/s", "2 a minute"),
     ],
 )  # fmt: skip
 def test_quantities_read_in_their_unit(value: float, unit: str, words: str) -> None:

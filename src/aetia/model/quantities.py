@@ -57,7 +57,10 @@ def quantity(value: float | None, unit: str) -> str:
         return f"{quantity(value, unit[:-2])}/s"
     if unit in ("ratio", "x", "×"):
         return f"{number(value)} ×"
-    return f"{number(value)} {unit}".rstrip() if unit not in ("1", "", "count") else number(value)
+    if unit in ("1", "", "count"):
+        return number(value)
+    one = value == 1 and unit in ("alerts", "changes", "instances", "lines", "services", "templates")
+    return f"{number(value)} {unit[:-1] if one else unit}".rstrip()
 
 
 def _bytes(value: float) -> str:

@@ -10,6 +10,10 @@ export const CRITICAL = 2;
 export const ORPHAN = 4;
 
 export class Model {
+  /** Stretches of the critical path of each row: those of row r stand at `stretch[first[r] .. first[r + 1]]`. */
+  first = new Int32Array(0);
+  stretch = new Int32Array(0);
+
   /** @param {Columns} columns */
   constructor(columns) {
     this.columns = columns;
@@ -37,7 +41,6 @@ export class Model {
     return Int32Array.from(found);
   }
 
-  /** Stretches of the critical path of each row: those of row r stand at `stretch[first[r] .. first[r + 1]]`. */
   #segments() {
     const { path } = this.columns;
     const count = path.length / 3;

@@ -175,7 +175,7 @@ function shown(place, id, model, state) {
   );
 }
 
-/** @param {Model} model @param {ReturnType<typeof waterfall>} view @param {import("../../lib/dom.js").Signal<boolean>} folded */
+/** @param {Model} model @param {{grow: () => void}} view @param {import("../../lib/dom.js").Signal<boolean>} folded */
 function fold(model, view, folded) {
   folded.value = !folded.peek();
   model.closeBelow(folded.peek() ? 1 : Infinity);
