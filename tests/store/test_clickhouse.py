@@ -235,7 +235,7 @@ def test_partitions_outside_of_the_window_are_not_read(engine: Chdb, filled: Cli
 
 
 def test_words_are_read_as_the_readers_do(engine: Chdb) -> None:
-    execute = engine.executor("filled")
+    execute = engine.executor("default")
 
     def sql(expression: str, column: str, texts: list[str]) -> list[str]:
         statement = f"SELECT {expression} AS said FROM (SELECT arrayJoin({{texts:Array(String)}}) AS {column})"
@@ -270,7 +270,7 @@ def test_words_are_read_as_the_readers_do(engine: Chdb) -> None:
 def test_numbers_give_the_severity_where_the_text_does_not(engine: Chdb) -> None:
     schema = ch.Schema({ch.LOGS: {"SeverityNumber": "UInt8"}})
     statement = f"SELECT {ch.severity(schema)} AS said FROM (SELECT arrayJoin(['', 'odd', 'debug']) AS SeverityText, 17 AS SeverityNumber)"
-    assert engine.executor("filled")(statement, {})["said"].to_pylist() == ["error", "error", "debug"]
+    assert engine.executor("default")(statement, {})["said"].to_pylist() == ["error", "error", "debug"]
 
 
 def test_metrics_of_every_kind_are_the_points_that_the_reader_makes(engine: Chdb, tmp_path: Path) -> None:
