@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,8 +92,21 @@ def newest_first(
             chosen.append(pieces.pop())
             rows += chosen[-1].rows
         horizon = max((piece.end_ns for piece in pieces), default=_NOTHING)
-        yield Step(question, signal, window, wanted.all, horizon, chosen, read=rows)
+        yield Step(question, signal, window, wanted.all, horizon, list(_joined(chosen)), read=rows)
         most *= 2
+
+
+def _joined(pieces: Sequence[Piece]) -> Iterator[Piece]:
+    """Pieces that together are all of a part become one, since each is planned by itself."""
+    by_part: dict[Path, list[Piece]] = {}
+    for piece in pieces:
+        by_part.setdefault(piece.part.path, []).append(piece)
+    for held in by_part.values():
+        part = held[0].part
+        if len(held) > 1 and round(sum(piece.rows for piece in held)) == part.rows:
+            yield Piece(part, part.start_ns, part.end_ns, part.rows, whole=True)
+        else:
+            yield from held
 
 
 def _pieces(question: Question, signal: Signal, window: Window, wanted: Conditions, at_once: bool) -> Iterator[Piece]:
