@@ -18,7 +18,7 @@ COLUMNS = (
 )  # fmt: skip
 MOST_SPANS = 500_000
 """Windows with no more spans than these are read whole."""
-WORK = 500_000
+WORK = 350_000
 """Of larger windows so much is read; a span of any service counts 1, a request that is compared `_REQUEST` more."""
 _REQUEST = 10
 _SLICES = 8
